@@ -1,0 +1,62 @@
+package cache
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// arena is the memory of a mapping's frames: a sparse memfd as long as the
+// mapping, mapped once. Frame n lies at n*PageSize, so neighbours in the volume
+// are neighbours in memory. A frame exists from its first touch until punch.
+// (The idea is vmcache's: Leis et al., SIGMOD 2023, on anonymous memory.)
+//
+// A touched frame costs memory, so nothing may look at the frame of a page that
+// is not present.
+type arena struct {
+	fd  int
+	mem []byte
+}
+
+func newArena(name string, size int64) (*arena, error) {
+	fd, err := unix.MemfdCreate("holdfast:"+name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cache: memory for %s: memfd_create: %w", name, err)
+	}
+	if err := unix.Ftruncate(fd, size); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cache: memory for %s: %d bytes: %w", name, size, err)
+	}
+	mem, err := unix.Mmap(fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cache: memory for %s: map of %d bytes: %w", name, size, err)
+	}
+	return &arena{fd, mem}, nil
+}
+
+// frames returns the memory of count pages from n on.
+func (a *arena) frames(n, count int64) []byte {
+	return a.mem[n*PageSize : (n+count)*PageSize : (n+count)*PageSize]
+}
+
+// punch gives the frames of count pages from n on back to the system.
+func (a *arena) punch(n, count int64) {
+	err := unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, n*PageSize, count*PageSize)
+	for err == unix.EINTR {
+		err = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, n*PageSize, count*PageSize)
+	}
+	if err != nil {
+		// A memfd always supports this; a failure leaves stale bytes in frames
+		// that count as absent, which every install overwrites or zeroes.
+		clear(a.frames(n, count))
+	}
+}
+
+func (a *arena) close() error {
+	err := unix.Munmap(a.mem)
+	if cerr := unix.Close(a.fd); err == nil {
+		err = cerr
+	}
+	return err
+}

@@ -1,0 +1,54 @@
+// Package cache holds the pages of volumes in memory, and makes them hold still
+// while they are written out.
+//
+// A Mapping is the cache of one backing (a volume). Its frames lie in one
+// sparse memfd, its pages' states in one word each (state.go), and what walks
+// have to find in a few sets of page numbers (tags.go). A Cache holds what its
+// mappings share: the budgets, the flusher, and reclaim. Programs use a mapping
+// through handles, each of which is told of a write-out error once.
+//
+// # A page's life
+//
+// A read that misses brings a run of pages in (fill.go). A write asks the
+// owner, copies in, marks the sectors dirty and sets the DIRTY tag (write.go).
+// Flusher, sync and reclaim all write out through claim (claim.go): under the
+// page's lock the word's dirty bits become writeback while the DIRTY tag stays,
+// then the WRITEBACK tag is set, and only then is DIRTY cleared, so a sync that
+// looks for the page at any moment finds it under one tag or the other (Linux:
+// clear_page_dirty_for_io, 2004). While a page is under write-out its frame
+// does not change: under the policy wait a writer waits; under the policy copy
+// he writes to a shadow, which takes the frame's place when the write-out is
+// done, so there are at most two copies. A page that was written stays in
+// memory until a flush has made it stable (flush.go).
+//
+// # Invariants
+//
+//  1. A frame under write-out does not change until the write has returned.
+//  2. Before a page becomes dirty its owner has agreed (Reserve); if he refuses
+//     no byte changes. He is released once, when it is clean or dropped.
+//  3. While a page is not locked its tags agree with its word.
+//  4. A sync that starts after a write was acknowledged returns nil only if the
+//     backing has made that write durable, whoever else wrote the page out.
+//  5. A page whose write-out failed is dirty; a page whose flush failed becomes
+//     dirty again. Neither leaves memory unless it is discarded.
+//  6. The pages present and the shadows together stay within the budget.
+//  7. After a discard or truncate has returned, nothing older than it comes
+//     back: no fill, write-out or insertion overlaps it.
+//
+// # Lock order
+//
+//	handle.mu, Cache.mu
+//	  flush group (flush.go)
+//	    range of a mapping (ranges)
+//	      page locks, ascending
+//	        backing (its own locks; it does not call the cache while it holds one)
+//	        wait queues, tag trees, reclaim queues, shadows, errseq
+//
+// A task that holds a page never waits for a write-out, a range or room in the
+// budget, so whoever completes a write-out can always get the page's lock.
+//
+// # Fault model
+//
+// A backing may fail any call, and may be slow; it may not hang for ever. After
+// a failed flush anything written since the last good one may be gone.
+package cache

@@ -1,0 +1,149 @@
+package cache
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/invariants"
+)
+
+// PageSize is the unit of caching, in bytes.
+const PageSize = 4096
+
+const (
+	sectorsPerPage = PageSize / device.SectorSize
+	allSectors     = 1<<sectorsPerPage - 1
+)
+
+// word is the whole state of one page. A page's word changes only through the
+// functions in page.go, and all of it but readers, freq and waiters only by
+// whoever holds the page's lock.
+//
+//	bit    0  locked     one task owns the page
+//	bit    1  waiters    somebody sleeps until the word changes
+//	bit    2  present    the frame exists and is charged to the budget
+//	bit    3  writeback  the frame is being written to the backing
+//	bit    4  reserved   the owner has agreed to the page being dirty
+//	bit    5  shadow     what was written during write-out waits in a shadow
+//	bit    6  failed     the last write-out failed
+//	bit    7  ahead      a reader that comes here triggers read-ahead
+//	bit    8  queued     an entry of the reclaim queues names the page
+//	bits  9-10  freq     how often it was used lately, up to 3
+//	bits 16-23  dirty    a bit for each 512-byte sector
+//	bits 24-31  valid    a bit for each 512-byte sector
+//	bits 32-47  readers  how many tasks copy from the page at this moment
+//	bit   63  sealed     the leaf that holds the word is being given back
+//
+// Bits 11-15 and 48-62 are spare.
+//
+// Who makes which transition, always with the page locked:
+//
+//	from              to                        function
+//	absent            present                   install (fill.go), writePage (write.go)
+//	invalid sectors   valid                     finishFill, mergeFill (fill.go), writePage
+//	clean             dirty, reserved           writePage
+//	dirty             writeback                 claim (claim.go)
+//	writeback         clean                     complete (claim.go)
+//	writeback         dirty, failed             complete, when the write failed
+//	clean             dirty                     redirty (flush.go), when a flush failed
+//	writeback         writeback, shadow, dirty  writePage, policy copy
+//	writeback, shadow dirty                     complete
+//	clean             absent                    evict (reclaim.go)
+//	any but writeback absent                    drop (drop.go)
+type word uint64
+
+const (
+	locked    word = 1 << 0
+	waiters   word = 1 << 1
+	present   word = 1 << 2
+	writeback word = 1 << 3
+	reserved  word = 1 << 4
+	shadow    word = 1 << 5
+	failed    word = 1 << 6
+	ahead     word = 1 << 7
+	queued    word = 1 << 8
+	freqOne   word = 1 << 9
+	freqMask  word = 3 << 9
+	readerOne word = 1 << 32
+	sealed    word = 1 << 63
+
+	dirtyShift        = 16
+	validShift        = 24
+	dirtyMask    word = allSectors << dirtyShift
+	validMask    word = allSectors << validShift
+	readersMask  word = 0xffff << 32
+	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | dirtyMask | validMask
+)
+
+func (w word) has(f word) bool  { return w&f != 0 }
+func (w word) dirty() uint8     { return uint8(w >> dirtyShift) }
+func (w word) valid() uint8     { return uint8(w >> validShift) }
+func (w word) readers() int     { return int(w & readersMask >> 32) }
+func (w word) freq() int        { return int(w & freqMask >> 9) }
+func dirtyBits(mask uint8) word { return word(mask) << dirtyShift }
+func validBits(mask uint8) word { return word(mask) << validShift }
+
+// touched is w with its frequency one higher, up to the highest.
+func (w word) touched() word {
+	if w&freqMask == freqMask {
+		return w
+	}
+	return w + freqOne
+}
+
+// sectorMask is the mask of the sectors that [a, b) of a page touches.
+func sectorMask(a, b int) uint8 {
+	first, last := a/device.SectorSize, (b-1)/device.SectorSize
+	return uint8(allSectors>>(sectorsPerPage-1-last+first)) << first
+}
+
+// partialSectors is the mask of the sectors that [a, b) of a page covers only
+// in part.
+func partialSectors(a, b int) uint8 {
+	var m uint8
+	if a%device.SectorSize != 0 {
+		m |= 1 << (a / device.SectorSize)
+	}
+	if b%device.SectorSize != 0 {
+		m |= 1 << (b / device.SectorSize)
+	}
+	return m
+}
+
+// checkWord asserts what must hold of every page that nobody has locked.
+func checkWord(n int64, w word) {
+	if !invariants.Enabled {
+		return
+	}
+	ok := func(c bool, what string) {
+		if !c {
+			invariants.Check(false, "cache: page %d: %s: %v", n, what, w)
+		}
+	}
+	ok(w.dirty()&^w.valid() == 0, "a dirty sector is not valid")
+	ok(w.valid() == 0 || w.has(present), "a valid sector without a frame")
+	ok(!w.has(present) || w.has(queued), "present, but reclaim does not know it")
+	ok(!w.has(writeback) || w.has(present), "written out without a frame")
+	ok(!w.has(shadow) || w.has(writeback) && w.dirty() != 0, "a shadow without write-out")
+	ok(!w.has(failed) || w.dirty() != 0 || w.has(writeback), "failed, but clean")
+	ok(!w.has(reserved) || w.dirty() != 0 || w.has(writeback), "reserved, but clean")
+	ok(w.has(reserved) || w.dirty() == 0 && !w.has(writeback), "dirty without its owner's consent")
+}
+
+func (w word) String() string {
+	var s []string
+	for _, f := range []struct {
+		bit  word
+		name string
+	}{{locked, "locked"}, {waiters, "waiters"}, {present, "present"}, {writeback, "writeback"},
+		{reserved, "reserved"}, {shadow, "shadow"}, {failed, "failed"}, {ahead, "ahead"},
+		{queued, "queued"}, {sealed, "sealed"}} {
+		if w.has(f.bit) {
+			s = append(s, f.name)
+		}
+	}
+	return fmt.Sprintf("{%s dirty=%08b valid=%08b readers=%d freq=%d}",
+		strings.Join(s, " "), bits.Reverse8(w.dirty()), bits.Reverse8(w.valid()), w.readers(), w.freq())
+}

@@ -1,0 +1,139 @@
+package cache
+
+import (
+	"fmt"
+
+	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// sync makes the pages of [first, end) durable that were written before it was
+// called. It tags what is dirty TOWRITE and writes those, so it ends however
+// fast others write; then it waits for the pages that somebody else had claimed;
+// then it flushes.
+func (m *Mapping) sync(first, end int64) error {
+	m.writeBack(first, end)
+	err := m.stabilize()
+	if n, bad := m.tags.failed.next(first, end); bad {
+		return fmt.Errorf("cache: %s: %w: the page at %d is still dirty: %w", m.o.Name, ErrWriteOut, n*PageSize, m.errs.last())
+	}
+	return err
+}
+
+// writeBack writes out what is dirty in [first, end) at this moment, and
+// returns when no write-out that was under way when it was called still is.
+func (m *Mapping) writeBack(first, end int64) {
+	m.tags.dirty.addTo(m.tags.towrite, first, end)
+	m.writeOut(m.tags.towrite, first, end, walk{wait: true, retry: true})
+	for n := first; ; n++ {
+		next, ok := m.tags.writeback.next(n, end)
+		if !ok {
+			return
+		}
+		pg := m.page(next)
+		pg.waitWriteback()
+		n = next
+	}
+}
+
+// SyncRange writes out what is dirty in the pages that [off, off+n) touches,
+// without a flush and without telling errors to anyone: a page that could not
+// be written is dirty after it. It is for the region log, which flushes the
+// legs itself.
+func (m *Mapping) SyncRange(off, n int64) error {
+	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
+	m.writeBack(first, end)
+	if m.tags.failed.any(first, end) {
+		return fmt.Errorf("cache: %s: %w", m.o.Name, ErrWriteOut)
+	}
+	return nil
+}
+
+// Quiet says whether no page that [off, off+n) touches is dirty or under
+// write-out. DIRTY is looked at twice: a page whose write-out fails goes from
+// WRITEBACK to DIRTY, all others the other way.
+func (m *Mapping) Quiet(off, n int64) bool {
+	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
+	t := m.tags
+	return !t.dirty.any(first, end) && !t.writeback.any(first, end) && !t.dirty.any(first, end)
+}
+
+// stabilize flushes the backing if anything that was written waits for it.
+// Callers share flushes.
+func (m *Mapping) stabilize() error {
+	if !m.tags.unstable.any() {
+		return nil
+	}
+	return m.flushes.Do(m.flush)
+}
+
+// flush makes what was written before it stable; only one runs at a time. What
+// it covers is fixed before the backing is asked: what is written meanwhile
+// waits for the next. If it fails nobody knows which of the covered writes are
+// on the disk, so their pages, which reclaim has left in memory, become dirty
+// again.
+func (m *Mapping) flush() error {
+	u := &m.tags.unstable
+	other := u.begin()
+	seam.Point("cache.flush", m.id)
+	err := m.backing.Flush()
+	if err == nil {
+		u.succeed()
+		return nil
+	}
+	err = fmt.Errorf("cache: %s: %w: flush: what was written since the last good one is written again: %w", m.o.Name, ErrWriteOut, err)
+	m.errs.set(err)
+	if other {
+		u.note()
+	}
+	m.redirty()
+	m.c.o.Log.Error("flush failed", "volume", m.o.Name, "err", err)
+	return err
+}
+
+// redirty makes the pages that a failed flush covered dirty again.
+func (m *Mapping) redirty() {
+	u := &m.tags.unstable
+	for n := int64(0); ; n++ {
+		next, ok := u.flushing.next(n, m.arenaPages())
+		if !ok {
+			return
+		}
+		n = next
+		pg := m.page(n)
+		if !m.lockForWriteOut(&pg, walk{wait: true, retry: true}) {
+			continue
+		}
+		m.redirtyPage(&pg)
+	}
+}
+
+// redirtyPage makes every valid sector dirty and unlocks the page. If its owner
+// does not agree a second time the page stays unstable, so that it cannot leave
+// memory and the next flush that fails asks again.
+func (m *Mapping) redirtyPage(pg *page) {
+	w := pg.load()
+	u := &m.tags.unstable
+	set := word(0)
+	switch {
+	case w.valid() == 0:
+		// Discarded meanwhile: forget has taken it out.
+	case !w.has(reserved) && m.backing.Reserve(pg.n*PageSize, PageSize) != nil:
+		u.add(pg.n, 1)
+	default:
+		if !w.has(reserved) {
+			m.countDirty()
+		}
+		m.tags.dirty.set(pg.n)
+		set = reserved | dirtyBits(w.valid())
+	}
+	u.mu.Lock()
+	u.flushing.clear(pg.n)
+	u.mu.Unlock()
+	invariants.Check(!w.has(writeback), "cache: page %d redirtied under write-out", pg.n)
+	pg.unlock(0, set)
+}
+
+// arenaPages is how many pages the mapping was made for, whatever it has been
+// truncated to.
+func (m *Mapping) arenaPages() int64 { return int64(len(m.arena.mem)) / PageSize }

@@ -1,0 +1,48 @@
+// Package groupcommit lets callers who want the same costly thing done share
+// it: each is served by one run of the work that began after he asked.
+package groupcommit
+
+import "holdfast.dev/holdfast/internal/seam"
+
+// Group runs one piece of work for many callers, one run at a time. The zero
+// Group is not usable: call Init.
+type Group struct {
+	mu      seam.Mutex
+	changed *seam.Cond
+	// Guarded by mu. The callers of next wait for running to end.
+	running, next *run
+}
+
+type run struct {
+	done bool
+	err  error
+}
+
+// Init makes g ready.
+func (g *Group) Init() { g.changed = seam.NewCond(&g.mu) }
+
+// Do returns the result of a run of work that began after Do was called. All
+// callers of a Group must mean the same work.
+func (g *Group) Do(work func() error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.next; r != nil {
+		for !r.done {
+			g.changed.Wait()
+		}
+		return r.err
+	}
+	r := &run{}
+	g.next = r
+	for g.running != nil {
+		g.changed.Wait()
+	}
+	g.running, g.next = r, nil
+	g.mu.Unlock()
+	err := work()
+	g.mu.Lock()
+	r.done, r.err = true, err
+	g.running = nil
+	g.changed.Broadcast()
+	return r.err
+}
