@@ -65,7 +65,7 @@ func (o *Options) ensureDefaults() error {
 	}
 	def(&o.Budget, defaultBudget)
 	def(&o.DirtyLimit, o.Budget/2)
-	def(&o.Background, min(o.Budget/8, o.DirtyLimit))
+	def(&o.Background, min(o.Budget/8, o.DirtyLimit/2))
 	if o.Age == 0 {
 		o.Age = defaultAge
 	}
@@ -188,6 +188,8 @@ type Mapping struct {
 	// background has the tasks that read ahead.
 	background seam.Group
 	flushes    groupcommit.Group
+	// flushFails says that the last flush failed.
+	flushFails atomic.Bool
 	retry      retryTimer
 	// cursor is the page where background write-out goes on.
 	cursor atomic.Int64

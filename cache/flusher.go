@@ -70,7 +70,7 @@ func (c *Cache) background() {
 		c.flusher.marked = now
 		c.writeOld()
 	}
-	for c.reserved.Load() > c.o.Background/PageSize && c.writeSome(runPages*batchDepth) > 0 {
+	for (c.reserved.Load() > c.o.Background/PageSize || c.throttle.slowsAnyone()) && c.writeSome(runPages*batchDepth) > 0 {
 		if c.flusher.isStopped() {
 			return
 		}

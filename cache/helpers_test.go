@@ -228,3 +228,7 @@ func fill(n int, v byte) []byte {
 	}
 	return p
 }
+
+func (s *store) Extents(off, n int64, yield func(device.Extent) bool) error {
+	return device.Extents(s.Device, off, n, yield)
+}

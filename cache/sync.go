@@ -79,15 +79,20 @@ func (m *Mapping) flush() error {
 	err := m.backing.Flush()
 	if err == nil {
 		u.succeed()
+		m.flushFails.Store(false)
 		return nil
 	}
 	err = fmt.Errorf("cache: %s: %w: flush: what was written since the last good one is written again: %w", m.o.Name, ErrWriteOut, err)
-	m.errs.set(err)
 	if other {
 		u.note()
 	}
 	m.redirty()
-	m.c.o.Log.Error("flush failed", "volume", m.o.Name, "err", err)
+	// As with pages that cannot be written, watchers are told that flushes fail,
+	// not of each: who asked for this one is told by its result.
+	if !m.flushFails.Swap(true) {
+		m.errs.set(err)
+		m.c.o.Log.Error("flush failed", "volume", m.o.Name, "err", err)
+	}
 	return err
 }
 

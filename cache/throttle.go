@@ -51,6 +51,7 @@ func (t *throttle) await(m *Mapping, limit int64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waiting++
+	c.flusher.wake()
 	defer func() { t.waiting-- }()
 	for c.reserved.Load() >= limit {
 		if c.failing.Load() >= limit {
@@ -60,6 +61,13 @@ func (t *throttle) await(m *Mapping, limit int64) error {
 		t.freed.Wait()
 	}
 	return nil
+}
+
+// slowsAnyone says whether a writer waits for a place.
+func (t *throttle) slowsAnyone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.waiting > 0
 }
 
 // giveBack gives a place back that was taken and not used.
