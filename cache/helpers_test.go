@@ -44,6 +44,8 @@ type store struct {
 	calls    map[string]int
 	// before, if set, is called at the start of each operation.
 	before func(op string, off, n int64)
+	// afterRead, if set, is called with what a read has found.
+	afterRead func()
 }
 
 func newStore(pages int64) *store {
@@ -84,7 +86,11 @@ func (s *store) ReadAt(p []byte, off int64) (int, error) {
 	if err := s.op("read", off, int64(len(p))); err != nil {
 		return 0, err
 	}
-	return s.Device.ReadAt(p, off)
+	n, err := s.Device.ReadAt(p, off)
+	if s.afterRead != nil {
+		s.afterRead()
+	}
+	return n, err
 }
 
 func (s *store) WriteAt(p []byte, off int64) (int, error) {

@@ -17,6 +17,8 @@ var (
 	ErrBusy = errors.New("in use by another program")
 	// ErrNoSpace says that the store beneath the device is full.
 	ErrNoSpace = errors.New("no space left")
+	// ErrReadOnly says that the device was opened for reading only.
+	ErrReadOnly = errors.New("opened for reading only")
 )
 
 // OpError says which operation failed, where, and why.
