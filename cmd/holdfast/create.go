@@ -1,0 +1,31 @@
+package main
+
+import (
+	"holdfast.dev/holdfast"
+	"holdfast.dev/holdfast/internal/config"
+)
+
+// createCmd makes a pool.
+type createCmd struct {
+	Dir       string      `arg:"" help:"Directory of the pool; made if it is absent."`
+	Leg       []string    `required:"" placeholder:"PATH" sep:"none" help:"A copy of the mirror: a block device, or a file, which is made if it is absent. Give it one to four times."`
+	Size      config.Size `required:"" placeholder:"SIZE" help:"Size of the volume, such as 512MiB or 4G."`
+	Volume    string      `default:"main" placeholder:"NAME" help:"Name of the volume (${default})."`
+	Stability string      `default:"wait" enum:"wait,copy" help:"What a write does that meets a page being written out: wait or copy (${default})."`
+}
+
+// Run is called by the parser.
+func (cmd createCmd) Run(c console) error {
+	if cmd.Size == 0 {
+		return usageError{"--size is 0; say how large the volume shall be"}
+	}
+	err := holdfast.Create(cmd.Dir, holdfast.CreateOptions{
+		Legs: cmd.Leg, Size: int64(cmd.Size), Volume: cmd.Volume, Stability: cmd.Stability,
+	})
+	if err != nil {
+		return err
+	}
+	c.printf("made %s with volume %s of %v on %d legs; serve it with: holdfast serve %s\n",
+		cmd.Dir, cmd.Volume, cmd.Size, len(cmd.Leg), shellQuote(cmd.Dir))
+	return nil
+}

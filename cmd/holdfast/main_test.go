@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"holdfast": main})
+}
+
+// leakChecked fails a test run that leaves goroutines behind.
+type leakChecked struct{ *testing.M }
+
+func (m leakChecked) Run() int {
+	if status := m.M.Run(); status != 0 {
+		return status
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// TestScripts runs the stories in testdata, each in a directory of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			// The race detector makes every program that ends wait for a second.
+			e.Setenv("GORACE", "atexit_sleep_ms=0")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"run":      cmdRun,
+			"served":   cmdServed,
+			"signal":   cmdSignal,
+			"poke":     cmdPoke,
+			"truncate": cmdTruncate,
+			"occupy":   cmdOccupy,
+			"lines":    cmdLines,
+		},
+	})
+}
+
+// cmdRun does "run STATUS ARG...": it runs holdfast and fails unless it exits so.
+func cmdRun(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) == 0 {
+		ts.Fatalf("usage: run STATUS [ARG...]")
+	}
+	err := ts.Exec("holdfast", args[1:]...)
+	status := 0
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
+		status = e.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(status) != args[0] {
+		ts.Fatalf("it exits with %d, not %s", status, args[0])
+	}
+}
+
+// patience bounds what would otherwise hang; no test relies on its length.
+const patience = time.Minute
+
+// cmdServed does "served DIR [STATE]": it waits until the pool in DIR is served,
+// and is in that state.
+func cmdServed(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		r, err := ask(dir, "status", controlPatience)
+		if err == nil && (len(args) == 1 || string(r.Status.State) == args[1]) {
+			return
+		}
+		if time.Since(begin) > patience {
+			ts.Fatalf("%+v, %v", r.Status, err)
+		}
+	}
+}
+
+// cmdSignal sends "signal TERM|INT DIR" to the process that holds DIR's lock.
+func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(filepath.Join(args[1], "lock"))))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, signals[args[0]]))
+}
+
+// cmdPoke writes "poke FILE OFFSET TEXT"; a negative offset counts from the end.
+func cmdPoke(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
+	ts.Check(err)
+	defer f.Close()
+	off, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	if off < 0 {
+		st, err := f.Stat()
+		ts.Check(err)
+		off += st.Size()
+	}
+	_, err = f.WriteAt([]byte(args[2]), off)
+	ts.Check(err)
+}
+
+// cmdTruncate does "truncate FILE SIZE".
+func cmdTruncate(ts *testscript.TestScript, _ bool, args []string) {
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY|os.O_CREATE, 0o600)
+	ts.Check(err)
+	ts.Check(errors.Join(f.Truncate(size), f.Close()))
+}
+
+// cmdOccupy listens on a free TCP port until the script ends and puts its
+// address in the named variable.
+func cmdOccupy(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+// cmdLines fails unless a file (or stdout, stderr) has so many lines.
+func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
+	if n := strings.Count(ts.ReadFile(args[0]), "\n"); strconv.Itoa(n) != args[1] {
+		ts.Fatalf("%s has %d lines, not %s", args[0], n, args[1])
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"holdfast.dev/holdfast"
+	"holdfast.dev/holdfast/internal/config"
+)
+
+// statusCmd says how a pool is: what its server says, or, if it has none, what
+// its legs say.
+type statusCmd struct {
+	Dir  string `arg:"" help:"Directory of the pool."`
+	JSON bool   `help:"Print JSON; its field version rises when a field changes its meaning."`
+}
+
+// Run is called by the parser. It fails if the pool cannot be used or is
+// degraded.
+func (cmd statusCmd) Run(c console) error {
+	s, err := cmd.ask()
+	if err != nil {
+		return err
+	}
+	if cmd.JSON {
+		b, err := json.MarshalIndent(s, "", "  ")
+		if err != nil {
+			return err
+		}
+		c.printf("%s\n", b)
+	} else {
+		c.printf("%s", describe(s))
+	}
+	if s.Degraded() {
+		return errProblem
+	}
+	return nil
+}
+
+func (cmd statusCmd) ask() (holdfast.Status, error) {
+	r, err := ask(cmd.Dir, "status", controlPatience)
+	if errors.Is(err, errNotServed) {
+		return holdfast.Inspect(cmd.Dir)
+	}
+	if err != nil {
+		return holdfast.Status{}, err
+	}
+	if r.Status == nil {
+		return holdfast.Status{}, fmt.Errorf("the server of %s sent no status", cmd.Dir)
+	}
+	return *r.Status, nil
+}
+
+// describe is the status for people.
+func describe(s holdfast.Status) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "pool\t%s (%s)\n", s.Dir, s.Pool)
+	state := string(s.State)
+	if s.PID != 0 {
+		state += fmt.Sprintf(", served by process %d for %v", s.PID, time.Duration(s.Uptime*float64(time.Second)).Round(time.Second))
+	}
+	fmt.Fprintf(w, "state\t%s\n", state)
+	if s.Message != "" {
+		fmt.Fprintf(w, "note\t%s\n", s.Message)
+	}
+	for _, v := range s.Volumes {
+		fmt.Fprintf(w, "volume\t%s, %v, stability %s\n", v.Name, config.Size(v.Size), v.Stability)
+	}
+	r := &s.Regions
+	fmt.Fprintf(w, "regions\t%d of %v, policy %s: %d clean, %d dirty, %d maybe dirty, %d clean candidates\n",
+		r.Total, config.Size(s.RegionSize), s.Policy, r.Clean, r.Dirty, r.MaybeDirty, r.CleanCandidate)
+	if y := &s.Resync; y.RegionsLeft > 0 || y.RegionsDone > 0 {
+		fmt.Fprintf(w, "resync\t%d regions left, %d done, %v read, %v written\n",
+			y.RegionsLeft, y.RegionsDone, config.Size(y.BytesRead), config.Size(y.BytesWritten))
+	}
+	if m := s.Cache; m != nil {
+		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
+			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
+	}
+	for _, n := range s.NBD {
+		fmt.Fprintf(w, "client\t%s on %s since %s, %d requests in flight\n",
+			n.Remote, n.Volume, n.Since.Format(time.DateTime), n.InFlight)
+	}
+	w.Flush()
+	b.WriteString("\n")
+	w = tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "LEG\tSTATE\tREAD ERRORS\tWRITE ERRORS\n")
+	for _, l := range s.Legs {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", l.Name, l.State, l.ReadErrors, l.WriteErrors)
+	}
+	w.Flush()
+	return b.String()
+}

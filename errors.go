@@ -1,0 +1,59 @@
+package holdfast
+
+import (
+	"errors"
+
+	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/mirror"
+	"holdfast.dev/holdfast/volume"
+)
+
+// The errors that callers may tell apart with errors.Is, whichever layer they
+// come from.
+var (
+	// ErrBusy says that another program has the pool or one of its legs open.
+	ErrBusy = device.ErrBusy
+	// ErrIO says that a leg failed to do what it was asked.
+	ErrIO = device.ErrIO
+	// ErrNoSpace says that there is no room for a volume, or a write was refused
+	// for want of room.
+	ErrNoSpace = device.ErrNoSpace
+	// ErrOutOfRange says that a call reached beyond a volume's end.
+	ErrOutOfRange = device.ErrOutOfRange
+	// ErrClosed says that the pool or the volume's handle is closed.
+	ErrClosed = cache.ErrClosed
+	// ErrWriteOut says that written data has not reached the legs. It is kept in
+	// memory and tried again.
+	ErrWriteOut = cache.ErrWriteOut
+
+	// ErrNotFound says that there is no volume of that name.
+	ErrNotFound = volume.ErrNotFound
+	// ErrExists says that there is a volume of that name.
+	ErrExists = volume.ErrExists
+	// ErrInvalid says that a volume's name or size is not allowed.
+	ErrInvalid = volume.ErrInvalid
+	// ErrTableCorrupt says that neither copy of the table of volumes can be used.
+	ErrTableCorrupt = volume.ErrCorrupt
+
+	// ErrLegCorrupt says that what a leg holds cannot be trusted.
+	ErrLegCorrupt = mirror.ErrCorrupt
+	// ErrLegForeign says that a leg belongs to another pool.
+	ErrLegForeign = mirror.ErrForeign
+	// ErrLegMissing says that a leg cannot be found.
+	ErrLegMissing = mirror.ErrMissing
+	// ErrLegStale says that a leg is older than its peers.
+	ErrLegStale = mirror.ErrStale
+	// ErrLegTooSmall says that a leg cannot hold what it should.
+	ErrLegTooSmall = mirror.ErrTooSmall
+	// ErrLegInUse says that a leg to be formatted may hold something of value.
+	ErrLegInUse = mirror.ErrInUse
+
+	// ErrSettings says that holdfast.toml, or an option, is not accepted.
+	ErrSettings = config.ErrInvalid
+	// ErrNoPool says that the directory holds no pool.
+	ErrNoPool = errors.New("no pool here")
+	// ErrPoolExists says that the directory holds a pool already.
+	ErrPoolExists = errors.New("there is a pool here already")
+)

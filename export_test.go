@@ -1,0 +1,13 @@
+package holdfast
+
+import "context"
+
+// Abandon leaves the pool as a crash would: nothing is synced or written.
+func (p *Pool) Abandon() {
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	p.server.Shutdown(gone)
+	p.cache.Abandon()
+	p.mirror.Abandon()
+	p.lock.release()
+}

@@ -1,0 +1,139 @@
+package holdfast
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/mirror"
+	"holdfast.dev/holdfast/nbd"
+	"holdfast.dev/holdfast/volume"
+)
+
+// drainTime is how long Close lets requests of NBD clients finish. A request that
+// is still stuck in a leg after it is left behind, and Close says so.
+const drainTime = 30 * time.Second
+
+// Pool is an open pool: the legs, their mirror, and the volumes in it.
+type Pool struct {
+	dir      string
+	settings config.Config
+	lock     *dirLock
+	opened   time.Time
+
+	// From the legs upwards; each stands on the one before it.
+	mirror *mirror.Mirror
+	table  *volume.Table
+	cache  *cache.Cache
+	server *nbd.Server
+
+	mu struct {
+		sync.Mutex
+		volumes []mapped // in the order of their creation
+		closed  bool
+	}
+}
+
+// Open opens the pool in dir. One process at a time can have it open. After a
+// crash the regions that were being written to are made equal on all legs in the
+// background.
+func Open(dir string, o Options) (*Pool, error) {
+	o.EnsureDefaults()
+	settings, err := loadSettings(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.over(&settings); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{dir: dir, settings: settings, lock: lock, opened: time.Now()}
+	if err := p.build(o); err != nil {
+		return nil, errors.Join(err, lock.release())
+	}
+	return p, nil
+}
+
+// build opens the floors from the legs upwards, or none.
+func (p *Pool) build(o Options) error {
+	set, err := openLegs(p.dir, &p.settings, device.FileOptions{})
+	if err != nil {
+		return err
+	}
+	p.mirror, err = set.open(set.legs, mirror.Options{
+		Policy: mirror.Policy(p.settings.RegionLog.Policy),
+		Period: time.Duration(p.settings.RegionLog.Period),
+		Log:    o.Log,
+	})
+	if err != nil {
+		return errors.Join(err, closeLegs(set.legs))
+	}
+	if err := p.buildVolumes(o); err != nil {
+		if p.cache != nil {
+			err = errors.Join(err, p.cache.Close())
+		}
+		return errors.Join(err, p.mirror.Close())
+	}
+	p.server = nbd.NewServer(nbd.Options{Exports: exports{p}, Log: o.Log})
+	return nil
+}
+
+// buildVolumes opens what stands on the mirror.
+func (p *Pool) buildVolumes(o Options) (err error) {
+	if p.table, err = volume.Open(p.mirror); err != nil {
+		return fmt.Errorf("pool %s: %w", p.dir, err)
+	}
+	for name := range p.settings.Volumes {
+		if _, err := p.table.Lookup(name); err != nil {
+			return fmt.Errorf("%w: %s: volumes.%s: %w", ErrSettings, under(p.dir, config.Name), name, err)
+		}
+	}
+	c := &p.settings.Cache
+	p.cache, err = cache.New(cache.Options{
+		Budget:     int64(c.Budget),
+		DirtyLimit: int64(c.DirtyLimit),
+		Background: int64(c.DirtyBackground),
+		Age:        time.Duration(c.DirtyAge),
+		Log:        o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range p.table.Volumes() {
+		if err := p.mapVolume(v); err != nil {
+			return err
+		}
+	}
+	p.mirror.SetOwner(owner{p})
+	p.mirror.Start()
+	return nil
+}
+
+// Close stops serving, syncs every volume, and closes the pool so that the next
+// Open has nothing to make equal. What could not be written is named in the
+// error, and lost. Volumes that are still open fail with ErrClosed from then on.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	closed := p.mu.closed
+	p.mu.closed = true
+	p.mu.Unlock()
+	if closed {
+		return fmt.Errorf("pool %s: %w", p.dir, ErrClosed)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	return errors.Join(
+		p.server.Shutdown(ctx),
+		p.cache.Close(),
+		p.mirror.Close(),
+		p.lock.release(),
+	)
+}

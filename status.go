@@ -1,0 +1,138 @@
+package holdfast
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/mirror"
+	"holdfast.dev/holdfast/volume"
+)
+
+// StatusVersion is the version of Status as JSON. It rises when a field goes or
+// changes its meaning; fields may be added without.
+const StatusVersion = 1
+
+// State says in a word how a pool is.
+type State string
+
+const (
+	// StateSound: it is open, and every leg holds everything that was flushed.
+	StateSound State = "sound"
+	// StateResyncing: it is open, and the legs are being made equal after a crash.
+	StateResyncing State = "resyncing"
+	// StateDegraded: a leg has failed, and the others do its work.
+	StateDegraded State = "degraded"
+	// StateStopped: it is not open.
+	StateStopped State = "stopped"
+)
+
+// Status is what a pool is and does. Sizes are bytes.
+type Status struct {
+	Version int    `json:"version"`
+	Dir     string `json:"dir"`
+	State   State  `json:"state"`
+	// Message says what happened and what to do, if there is anything to say.
+	Message string `json:"message,omitempty"`
+	// PID and Uptime are of the process that has it open; Cache is what it has in
+	// memory. They are left out of a stopped pool's.
+	PID    int          `json:"pid,omitempty"`
+	Uptime float64      `json:"uptime_seconds,omitempty"`
+	Cache  *cache.Stats `json:"cache,omitempty"`
+
+	Pool       string              `json:"pool"` // its UUID
+	Size       int64               `json:"size"`
+	Generation uint64              `json:"generation"`
+	Legs       []LegStatus         `json:"legs"`
+	RegionSize int64               `json:"region_size"`
+	Policy     string              `json:"region_policy"`
+	Regions    mirror.RegionCounts `json:"regions"`
+	Resync     mirror.ResyncStatus `json:"resync"`
+	Volumes    []VolumeStatus      `json:"volumes"`
+	NBD        []ConnectionStatus  `json:"nbd_connections"`
+}
+
+// LegStatus describes a leg; errors are counted since the pool was opened.
+type LegStatus struct {
+	Name        string `json:"name"`
+	UUID        string `json:"uuid"`
+	State       string `json:"state"`
+	ReadErrors  uint64 `json:"read_errors"`
+	WriteErrors uint64 `json:"write_errors"`
+}
+
+// VolumeStatus describes a volume.
+type VolumeStatus struct {
+	Name      string `json:"name"`
+	UUID      string `json:"uuid"`
+	Size      int64  `json:"size"`
+	Stability string `json:"stability"`
+}
+
+// ConnectionStatus describes an NBD client.
+type ConnectionStatus struct {
+	Remote   string    `json:"remote"`
+	Volume   string    `json:"volume"` // empty during the handshake
+	Since    time.Time `json:"since"`
+	InFlight int       `json:"in_flight"`
+}
+
+// Status returns how the pool is. It waits for neither legs nor clients.
+func (p *Pool) Status() Status {
+	stats := p.cache.Stats()
+	s := p.status(p.mirror.Status(), p.table)
+	s.Cache = &stats
+	s.PID = os.Getpid()
+	s.Uptime = time.Since(p.opened).Seconds()
+	for _, c := range p.server.Stats().Clients {
+		s.NBD = append(s.NBD, ConnectionStatus{c.Remote, c.Export, c.Since, c.Inflight})
+	}
+	s.judge()
+	return s
+}
+
+// judge says in words what the figures of an open pool mean. What is worst is
+// said last.
+func (s *Status) judge() {
+	s.State = StateSound
+	if left := s.Resync.RegionsLeft; left > 0 {
+		s.State = StateResyncing
+		s.Message = fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) are still to be made equal, which needs no help",
+			left, left*s.RegionSize)
+	}
+	for _, l := range s.Legs {
+		if l.State != mirror.InSync.String() {
+			s.State = StateDegraded
+			s.Message = fmt.Sprintf("leg %s has failed, and the others do its work; save the data while they do", l.Name)
+		}
+	}
+	if s.Cache.Failed > 0 {
+		s.Message = fmt.Sprintf("%d bytes could not be written to the legs; they are kept in memory and tried again", s.Cache.Failed)
+	}
+}
+
+// Degraded says whether a leg has failed.
+func (s *Status) Degraded() bool {
+	return slices.ContainsFunc(s.Legs, func(l LegStatus) bool { return l.State != mirror.InSync.String() })
+}
+
+// status fills in what can be said of stopped and open pools alike.
+func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
+	s := Status{
+		Version: StatusVersion, Dir: p.dir,
+		Pool: m.Pool, Size: m.Size, Generation: m.Generation,
+		RegionSize: m.RegionSize, Policy: p.settings.RegionLog.Policy, Regions: m.Regions, Resync: m.Resync,
+		Volumes: []VolumeStatus{}, NBD: []ConnectionStatus{},
+	}
+	for _, v := range table.Volumes() {
+		s.Volumes = append(s.Volumes, VolumeStatus{
+			Name: v.Name(), UUID: v.ID().String(), Size: v.Size(), Stability: p.settings.Stability(v.Name()),
+		})
+	}
+	for _, l := range m.Legs {
+		s.Legs = append(s.Legs, LegStatus{l.Name, l.UUID, l.State.String(), l.ReadErrors, l.WriteErrors})
+	}
+	return s
+}
