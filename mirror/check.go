@@ -1,0 +1,169 @@
+package mirror
+
+import (
+	"fmt"
+
+	"holdfast.dev/holdfast/device"
+)
+
+const (
+	// checkPiece is how much is compared at once, in bytes.
+	checkPiece = 1 << 20
+	// maxProblems bounds a report on legs that differ everywhere.
+	maxProblems = 100
+)
+
+// Report is what Check found.
+type Report struct {
+	Pool string `json:"pool"`
+	// Problems are what is wrong, a line each.
+	Problems []string `json:"problems"`
+	// Notes are what is worth knowing and not wrong, a line each.
+	Notes []string `json:"notes"`
+	// Unlisted is how many problems there were beyond those listed.
+	Unlisted      int   `json:"unlisted"`
+	Regions       int   `json:"regions"`
+	DirtyRegions  int   `json:"dirty_regions"`
+	BytesCompared int64 `json:"bytes_compared"`
+}
+
+// Sound says whether nothing is wrong.
+func (r *Report) Sound() bool { return len(r.Problems) == 0 }
+
+func (r *Report) problem(format string, args ...any) {
+	if len(r.Problems) == maxProblems {
+		r.Unlisted++
+		return
+	}
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+func (r *Report) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// Check looks at the superblocks and region logs of a pool that is not open,
+// and compares its legs outside the dirty regions. It writes nothing. The
+// error is not nil only if the arguments make no sense.
+func Check(legs []Leg) (Report, error) {
+	var r Report
+	if len(legs) < 1 || len(legs) > MaxLegs {
+		return r, fmt.Errorf("%w: %d legs were given, a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)
+	}
+	all, errs := identify(legs)
+	for _, err := range errs {
+		r.problem("%v", err)
+	}
+	if len(all) == 0 {
+		return r, nil
+	}
+	for _, f := range all {
+		r.checkCopies(f)
+	}
+	a, err := assemble(all)
+	if err != nil {
+		r.problem("%v", err)
+		return r, nil
+	}
+	r.Pool = a.newest.sb.pool.String()
+	r.checkMembers(a)
+	dirty := r.checkLogs(a)
+	if a.inSync.len() > 1 {
+		r.compare(a, dirty)
+	}
+	return r, nil
+}
+
+func (r *Report) checkCopies(f *found) {
+	if c := f.copies.broken(); c != nil {
+		r.problem("%s: superblock at %d: %v; the other serves", f.Name, c.off, c.err)
+	} else if !f.copies.settled() {
+		r.note("%s: the two superblocks differ: an update was interrupted", f.Name)
+	}
+}
+
+func (r *Report) checkMembers(a *assembly) {
+	top := a.newest.sb
+	for i, m := range top.members {
+		if m.state == Failed {
+			r.problem("leg %d (%s) is listed as failed: the pool is degraded", i, m.leg)
+		}
+	}
+	if top.state != poolClean {
+		r.note("the pool was not closed: it is open, or was when it stopped")
+	}
+}
+
+// checkLogs reads the legs' region logs and returns their union.
+func (r *Report) checkLogs(a *assembly) []uint64 {
+	g := &a.newest.sb.geometry
+	bits := make([]uint64, logBlocks(g.regions())*logWords)
+	for i, f := range a.byIndex {
+		if !a.inSync.has(i) {
+			continue
+		}
+		l := &leg{dev: f.Dev, sb: *f.sb}
+		for _, b := range l.readLog(g, bits) {
+			r.problem("%s: region log block %d: neither slot can be read; its regions count as dirty", f.Name, b)
+		}
+	}
+	r.Regions, r.DirtyRegions = g.regions(), countBits(bits)
+	if r.DirtyRegions > 0 {
+		r.note("%d of %d regions are dirty and were not compared", r.DirtyRegions, r.Regions)
+	}
+	return bits
+}
+
+// compare compares the legs in the regions that are not dirty.
+func (r *Report) compare(a *assembly, dirty []uint64) {
+	g := &a.newest.sb.geometry
+	var legs []*found
+	for i, f := range a.byIndex {
+		if a.inSync.has(i) {
+			legs = append(legs, f)
+		}
+	}
+	want, got := alignedBytes(checkPiece), alignedBytes(checkPiece)
+	for off := int64(0); off < g.dataSize; {
+		n := min(checkPiece, g.dataSize-off, g.regionSize-off&(g.regionSize-1))
+		if !hasBit(dirty, int(off>>g.shift())) && !allHoles(legs, g.dataOff()+off, n) {
+			r.comparePiece(legs, g.dataOff(), off, want[:n], got[:n])
+		}
+		off += n
+	}
+}
+
+func (r *Report) comparePiece(legs []*found, base, off int64, want, got []byte) {
+	if _, err := legs[0].Dev.ReadAt(want, base+off); err != nil {
+		r.problem("%s: %d bytes at %d of the data cannot be read: %v", legs[0].Name, len(want), off, err)
+		return
+	}
+	for _, f := range legs[1:] {
+		if _, err := f.Dev.ReadAt(got, base+off); err != nil {
+			r.problem("%s: %d bytes at %d of the data cannot be read: %v", f.Name, len(got), off, err)
+			continue
+		}
+		r.BytesCompared += int64(len(got))
+		for at := 0; at < len(want); at += BlockSize {
+			if n := differing(want[at:], got[at:], false); n > 0 {
+				r.problem("%s and %s differ in %d bytes at %d of the data", legs[0].Name, f.Name, n, off+int64(at))
+				at += n
+			}
+		}
+	}
+}
+
+// allHoles says whether the range is known to read as zeros on every leg.
+func allHoles(legs []*found, off, n int64) bool {
+	for _, f := range legs {
+		hole := true
+		err := device.Extents(f.Dev, off, n, func(e device.Extent) bool {
+			hole = hole && e.Hole
+			return hole
+		})
+		if err != nil || !hole {
+			return false
+		}
+	}
+	return true
+}

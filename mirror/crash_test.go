@@ -1,0 +1,345 @@
+package mirror
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/devicetest"
+	"holdfast.dev/holdfast/device/faultdev"
+	"holdfast.dev/holdfast/device/powercut"
+)
+
+var (
+	oneSeed    = flag.Uint64("seed", 0, "run the crash test with this one seed")
+	crashCases = flag.Int("cases", 2000, "how many crash tests to run")
+)
+
+const (
+	crashRegion  = 8 << 10
+	crashRegions = 12
+	crashData    = crashRegions * crashRegion
+	crashSectors = crashData / device.SectorSize
+)
+
+// TestCrash runs random operations on pools of one to four legs, cuts the power
+// or fails a leg at a random operation, brings the survivors up again, and cuts
+// again, also during recovery. It checks that
+//
+//	H1   what an acknowledged flush covered is there
+//	H2   every sector is one version, none older than that
+//	H3   the legs in sync are equal once resync is done
+//	H4   resync touches only regions written since the pool was last closed
+//	H10  legs that open without the others have everything
+func TestCrash(t *testing.T) {
+	bases := crashBases(t)
+	if *oneSeed != 0 {
+		must(t, runCrash(*oneSeed, bases))
+		return
+	}
+	r := devicetest.Rand(devicetest.Seed(t), 0)
+	for range *crashCases {
+		seed := r.Uint64() | 1
+		if err := runCrash(seed, bases); err != nil {
+			t.Fatalf("-seed=%d: %v", seed, err)
+		}
+	}
+}
+
+// crashBases returns disks that are closed pools, by their number less one.
+func crashBases(t *testing.T) [MaxLegs][]*powercut.Disk {
+	var bases [MaxLegs][]*powercut.Disk
+	for n := 1; n <= MaxLegs; n++ {
+		supply := new(powercut.Supply)
+		var legs []Leg
+		for i := range n {
+			d := supply.NewDisk(fmt.Sprint(i), LegSize(crashData))
+			bases[n-1] = append(bases[n-1], d)
+			legs = append(legs, Leg{d.Name(), kept{d}})
+		}
+		must(t, Format(legs, FormatOptions{Size: crashData, RegionSize: crashRegion}))
+		m := open(t, legs, Options{Manual: true})
+		for m.ResyncStep() {
+		}
+		must(t, m.Close())
+	}
+	return bases
+}
+
+// crash is one test: a pool, and what is known of it.
+type crash struct {
+	rng   *rand.Rand
+	model *model
+	disks []*powercut.Disk
+	legs  []Leg
+	m     *Mirror
+	// touched are the regions that may differ: written since the last Close.
+	touched [crashRegions]bool
+	// troubles is what trouble said last.
+	troubles int
+}
+
+func (c *crash) SyncRange(off, n int64) error { return nil }
+func (c *crash) Quiet(off, n int64) bool      { return c.rng.IntN(2) == 0 }
+
+func runCrash(seed uint64, bases [MaxLegs][]*powercut.Disk) error {
+	c := &crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData)}
+	on := new(powercut.Supply)
+	for _, d := range bases[max(c.rng.IntN(MaxLegs+1)-1, 0)] {
+		d.Survivor(on, c.rng, powercut.Nothing)
+	}
+	c.disks = on.Disks()
+	for range 1 + c.rng.IntN(3) {
+		on := c.disks[0].Supply()
+		on.CutAfter(1 + c.rng.IntN([]int{12, 40, 100}[c.rng.IntN(3)]))
+		err := c.live()
+		if c.m != nil {
+			c.m.Abandon()
+		}
+		if err != nil && !errors.Is(err, powercut.ErrPowerLost) {
+			return err
+		}
+		if err := c.afterCrash(); err != nil {
+			return err
+		}
+	}
+	return c.recover(c.disks)
+}
+
+// afterCrash takes what is left, and sees what becomes of it if only some of
+// the legs are found again.
+func (c *crash) afterCrash() error {
+	c.disks = c.disks[0].Supply().Survivors(c.rng, powercut.Mixed)
+	c.model.crashed()
+	some := new(powercut.Supply)
+	for _, d := range c.disks {
+		if c.rng.IntN(2) == 0 {
+			d.Survivor(some, c.rng, powercut.Nothing)
+		}
+	}
+	if len(some.Disks()) == 0 {
+		return nil
+	}
+	alone := &crash{rng: c.rng, model: c.model.clone(), touched: c.touched}
+	err := alone.recover(some.Disks())
+	if errors.Is(err, ErrMissing) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("with %d of %d legs: %w", len(some.Disks()), len(c.disks), err)
+	}
+	return nil
+}
+
+// open opens the pool on its disks, each behind a device that can fail.
+func (c *crash) open(faulty bool) error {
+	c.m, c.legs = nil, nil
+	for _, d := range c.disks {
+		f := faultdev.New(kept{d})
+		if faulty && c.rng.IntN(8) == 0 {
+			c.addFault(f)
+		}
+		c.legs = append(c.legs, Leg{d.Name(), f})
+	}
+	policy := []Policy{Verified, Verified, Idle, Never}[c.rng.IntN(4)]
+	m, err := Open(c.legs, Options{Manual: true, Policy: policy})
+	if err != nil {
+		return err
+	}
+	c.m = m
+	m.SetOwner(c)
+	return nil
+}
+
+func (c *crash) addFault(f *faultdev.Device) {
+	kinds := []faultdev.Kind{faultdev.Change, faultdev.Flush, faultdev.Change | faultdev.Flush}
+	f.Add(faultdev.Rule{On: kinds[c.rng.IntN(len(kinds))], Nth: 1 + c.rng.IntN(30), Forever: c.rng.IntN(2) == 0,
+		Err: device.ErrIO, Short: int64(c.rng.IntN(4)) * device.SectorSize})
+	if c.rng.IntN(2) == 0 {
+		// Reads of data only: a superblock that cannot be read is no crash.
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: dataAlign * 2, Len: crashData, Nth: 1 + c.rng.IntN(20), Forever: c.rng.IntN(2) == 0, Err: device.ErrIO})
+	}
+}
+
+// live opens the pool and works on it until the power goes, or for a while.
+// Errors of a failing leg are part of life.
+func (c *crash) live() error {
+	if err := c.open(true); err != nil {
+		if errors.Is(err, device.ErrIO) {
+			return nil
+		}
+		return err
+	}
+	for range 10 + c.rng.IntN(40) {
+		if err := c.step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *crash) step() error {
+	switch k := c.rng.IntN(20); {
+	case k < 8:
+		return c.write()
+	case k < 11:
+		return c.read()
+	case k < 14:
+		if c.m.Flush() == nil {
+			c.model.flushed()
+		}
+	case k < 16:
+		c.m.Cycle() // its errors are a later Flush's
+	case k < 19:
+		c.m.ResyncStep()
+	default:
+		if c.rng.IntN(4) == 0 {
+			return c.reopen()
+		}
+	}
+	return nil
+}
+
+func (c *crash) write() error {
+	first := c.rng.IntN(crashSectors)
+	n := 1 + c.rng.IntN(min(crashSectors-first, 40))
+	off := int64(first) * device.SectorSize
+	version, p := c.model.bytes(n)
+	var err error
+	switch c.rng.IntN(6) {
+	case 0:
+		version, err = 0, c.m.Discard(off, int64(len(p)))
+	case 1:
+		version, err = 0, c.m.WriteZeroes(off, int64(len(p)))
+	default:
+		_, err = c.m.WriteAt(p, off)
+	}
+	for i := off / crashRegion; i <= (off+int64(len(p))-1)/crashRegion; i++ {
+		c.touched[i] = true
+	}
+	c.model.wrote(first, n, version, err == nil)
+	return nil
+}
+
+func (c *crash) read() error {
+	first := c.rng.IntN(crashSectors)
+	n := 1 + c.rng.IntN(min(crashSectors-first, 40))
+	p := make([]byte, n*device.SectorSize)
+	_, err := c.m.ReadAt(p, int64(first)*device.SectorSize)
+	if t := c.trouble(); t != c.troubles {
+		c.troubles = t
+		clear(c.model.seen)
+	}
+	if err != nil {
+		return nil
+	}
+	return c.model.read(first, p)
+}
+
+// trouble counts what may have moved the source of a region.
+func (c *crash) trouble() int {
+	n := 0
+	for _, l := range c.m.Status().Legs {
+		n += int(l.ReadErrors)
+		if l.State == Failed {
+			n++
+		}
+	}
+	return n
+}
+
+// reopen closes the pool and opens it again.
+func (c *crash) reopen() error {
+	if err := c.m.Close(); err == nil {
+		c.model.flushed()
+		if !c.m.Status().Degraded && c.m.Status().Resync.RegionsLeft == 0 {
+			c.touched = [crashRegions]bool{}
+		}
+	}
+	if err := c.open(false); err != nil && !errors.Is(err, device.ErrIO) {
+		return err
+	}
+	if c.m == nil {
+		return powercut.ErrPowerLost
+	}
+	return nil
+}
+
+// recover opens the pool on sound disks and checks that all is well.
+func (c *crash) recover(disks []*powercut.Disk) error {
+	c.disks = disks
+	if err := c.open(false); err != nil {
+		return err
+	}
+	defer c.m.Abandon()
+	before := c.m.Status()
+	if err := c.onlyTouched(); err != nil {
+		return err
+	}
+	for range 5 {
+		if err := c.read(); err != nil {
+			return fmt.Errorf("before resync: %w", err)
+		}
+		c.m.ResyncStep()
+	}
+	for c.m.ResyncStep() {
+	}
+	p := make([]byte, crashData)
+	if _, err := c.m.ReadAt(p, 0); err != nil {
+		return err
+	}
+	if err := c.model.read(0, p); err != nil {
+		return fmt.Errorf("after resync: %w", err)
+	}
+	after := c.m.Status()
+	left := before.Resync.RegionsLeft
+	if after.Resync.RegionsLeft != 0 || int64(after.Resync.BytesRead) > left*crashRegion*int64(len(disks)) {
+		return fmt.Errorf("H4: %d regions were dirty, resync is %+v", left, after.Resync)
+	}
+	return c.equalLegs(p)
+}
+
+// onlyTouched checks H4: what awaits resync was written.
+func (c *crash) onlyTouched() error {
+	rs := c.m.regions
+	for i := range crashRegions {
+		if hasBit(rs.want, i) && !c.touched[i] {
+			return fmt.Errorf("H4: region %d is dirty and was not written", i)
+		}
+	}
+	return nil
+}
+
+// equalLegs checks H3 on the legs themselves, and that a clean close leaves
+// nothing to do.
+func (c *crash) equalLegs(want []byte) error {
+	for i, l := range c.m.Status().Legs {
+		if l.State != InSync {
+			continue
+		}
+		got := make([]byte, len(want))
+		leg := c.m.legs[i]
+		if _, err := leg.dev.ReadAt(got, c.m.geo.dataOff()); err != nil {
+			return err
+		}
+		if !bytes.Equal(got, want) {
+			return fmt.Errorf("H3: leg %s differs from what is read", leg.name)
+		}
+	}
+	degraded := c.m.Status().Degraded
+	if err := c.m.Close(); err != nil {
+		return err
+	}
+	if err := c.open(false); err != nil {
+		return err
+	}
+	defer c.m.Abandon()
+	if s := c.m.Status(); !degraded && (s.Resync.RegionsLeft != 0 || s.Regions.Clean != crashRegions) {
+		return fmt.Errorf("after a clean close: %+v", s)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+// Package mirror keeps the same bytes on one to four devices, the legs of a
+// pool, and knows after a crash where they may differ.
+//
+// # What holds
+//
+// The names H1 to H10 are those of the whole program's promises.
+//
+//  1. A flush that was acknowledged survives any crash after it, on every leg
+//     in sync (H1).
+//  2. After a crash every sector reads as a version written to it, none older
+//     than the last acknowledged flush that covered it (H2). A read in a region
+//     not yet resynced gives the answer that resync will make everyone's, as
+//     long as the leg that gives it does not fail.
+//  3. After resync the legs in sync are equal on every block (H3).
+//  4. Resync reads and writes only regions whose bit is set, and may be cut off
+//     and started again at any time (H4).
+//  5. While a leg is failed no bit is cleared, so what it misses is remembered;
+//     a leg that missed an acknowledged write or flush is never used again on
+//     its own word (H10).
+//  6. Nothing that a leg holds can crash the program or make it allocate
+//     without bound (H12).
+//
+// # The region log
+//
+// The data area is cut into regions, one bit each. A bit is durable on every leg
+// in sync before the first write to its region reaches a leg. It is cleared
+// only when all of this holds at one moment: since the region was made a
+// candidate its owner has written out what was dirty there and says that
+// nothing there can change unseen, no write has begun; every leg was flushed
+// since its last write ended; every leg of the pool is in sync; and it does not
+// await resync. Clearing may be late or lost and does no harm.
+//
+// Each block of the log has two slots, written in turn with rising sequence
+// numbers, and each write is flushed before the block is written again. So when
+// a write is torn, the other slot is whole, durable, and the version before. That
+// version has every bit that anybody relies on: a bit counts as durable only
+// when the write that sets it is, and stops counting when a write that clears
+// it is issued (regions.disk). A write that failed leaves its slot undecided;
+// the next goes to the same slot.
+//
+// After a crash the union of all logs counts. It is written back to every leg
+// before the pool opens.
+//
+// # Generations
+//
+// Every change of a leg's membership, and of whether the pool is open, raises
+// the generation by one and is durable on every leg in sync before anything
+// relies on it. A leg whose superblocks cannot be written in this is failed,
+// which is the next change. Three rules make the newest superblock tell which
+// legs may be used:
+//
+//   - No write or flush is acknowledged before the legs that missed it are
+//     recorded as failed on all that remain. So a leg that the newest superblock
+//     lists as in sync has everything acknowledged before that superblock.
+//   - A change starts only when all legs in sync have the one before; legs
+//     found one behind are brought up to it first. So a leg in sync is never more
+//     than one behind the newest, however often updates are interrupted.
+//   - Opening raises the generation twice before the first write to data. So a
+//     leg that was copied or put aside while the pool was closed is two behind as
+//     soon as it lacks anything, and an interrupted update, which makes one, is
+//     told from it.
+//
+// Every leg that the newest superblock given lists as in sync must be given. A
+// stale leg lists as in sync those that went on without it, so it never opens
+// alone. A leg that is listed as failed is set aside, whatever it holds.
+//
+// What generations cannot tell: a leg copied while the pool was open, and put
+// back before the next opening or after a crash.
+//
+// A leg's two superblocks are written one after the other, the worse first, with
+// a flush between; a broken one is written anew at open.
+//
+// # Failing legs
+//
+// Fault model: a device may fail any operation, once or for good, with or without
+// doing part of it, and may lose in a crash, sector by sector, what was not
+// flushed. A write or flush that some legs did and others failed fails those
+// others. One that all failed fails none: the caller is told, and the regions
+// await resync. A flush that failed on every leg may have dropped what was
+// written before it although a later flush succeeds: so those regions are
+// written anew to all legs, and the next caller of Flush is told. A read that
+// fails is answered by another leg and counted. A device that lies about what
+// it read is beyond this package.
+//
+// # Order of locks
+//
+//	cycle.mu, resync.mu             a round, a region: held across I/O
+//	  ranges                        a range of data: held across I/O
+//	    members.mu                  a change of membership: held across I/O
+//	      flusher.mu                never across I/O
+//	      regions.mu                never across I/O; regions.committing stands in
+//	      leg.flushMu               across one flush of one device
+//	      fanouts.mu, fanout.mu     never across I/O
+//
+// The owner is called with cycle.mu held and nothing else.
+//
+// # Sources
+//
+// The states of a region and the helper that cleans them are an old proposal
+// for Linux software mirrors, with conditions added for pages that change
+// unseen. Group commit, in flusher and regionlog, is that of database logs.
+package mirror

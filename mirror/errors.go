@@ -1,0 +1,26 @@
+package mirror
+
+import "errors"
+
+// The sentinels that the mirror's errors wrap. Errors of a leg's device are
+// wrapped too, so device.ErrIO and its peers are found beneath them.
+var (
+	// ErrInvalid says that an option or argument cannot be used.
+	ErrInvalid = errors.New("invalid option")
+	// ErrTooSmall says that a leg cannot hold what it should hold.
+	ErrTooSmall = errors.New("leg is too small")
+	// ErrInUse says that a leg to be formatted already belongs to a pool.
+	ErrInUse = errors.New("leg is already in use")
+	// ErrCorrupt says that what a leg holds cannot be trusted.
+	ErrCorrupt = errors.New("leg is damaged")
+	// ErrForeign says that a leg does not belong with the others.
+	ErrForeign = errors.New("leg belongs to another pool")
+	// ErrDuplicate says that one leg was given more than once.
+	ErrDuplicate = errors.New("leg given twice")
+	// ErrStale says that a leg is older than its peers.
+	ErrStale = errors.New("leg is out of date")
+	// ErrMissing says that a leg that is needed was not given.
+	ErrMissing = errors.New("leg is missing")
+	// ErrUnsupported says that a leg uses features this program does not know.
+	ErrUnsupported = errors.New("leg uses unknown features")
+)

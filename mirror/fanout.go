@@ -1,0 +1,170 @@
+package mirror
+
+import (
+	"fmt"
+	"io"
+	"math/bits"
+
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// legMask is a set of legs, one bit each.
+type legMask uint32
+
+func (m legMask) has(i int) bool { return m>>i&1 != 0 }
+func (m legMask) len() int       { return bits.OnesCount32(uint32(m)) }
+func (m legMask) first() int     { return bits.TrailingZeros32(uint32(m)) }
+
+// legOp is what a fanout does on each leg.
+type legOp uint8
+
+const (
+	opWrite legOp = iota
+	opDiscard
+	opZero
+	opFlush
+	opLog    // write changed log blocks and flush
+	opRecord // write both superblocks
+)
+
+// fanout does one operation on several legs at once and waits for all of them.
+// The caller takes one leg itself. Fanouts are kept and used again, with the
+// functions that they start, so that a write allocates nothing.
+type fanout struct {
+	m  *Mirror
+	op legOp
+	p  []byte
+	// off and n are within the data area.
+	off, n int64
+
+	errs [MaxLegs]error
+	run  [MaxLegs]func()
+
+	mu      seam.Mutex
+	done    *seam.Cond
+	pending int // guarded by mu
+}
+
+func newFanout(m *Mirror) *fanout {
+	f := &fanout{m: m}
+	f.done = seam.NewCond(&f.mu)
+	for i := range m.legs {
+		f.run[i] = func() {
+			f.errs[i] = f.do(i)
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.pending--
+			if f.pending == 0 {
+				f.done.Signal()
+			}
+		}
+	}
+	return f
+}
+
+// fanouts is the store of those not in use.
+type fanouts struct {
+	mu   seam.Mutex
+	free []*fanout // guarded by mu
+}
+
+func (s *fanouts) get(m *Mirror) *fanout {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free); n > 0 {
+		f := s.free[n-1]
+		s.free = s.free[:n-1]
+		return f
+	}
+	return newFanout(m)
+}
+
+func (s *fanouts) put(f *fanout) {
+	f.p = nil
+	f.errs = [MaxLegs]error{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, f)
+}
+
+// onLegs does op on the legs of a mask and returns those on which it succeeded
+// and, if there are others, their errors on one line.
+func (m *Mirror) onLegs(legs legMask, op legOp, p []byte, off, n int64) (ok legMask, err error) {
+	f := m.fans.get(m)
+	defer m.fans.put(f)
+	f.op, f.p, f.off, f.n = op, p, off, n
+	own := legs.first()
+	if !m.manual {
+		f.start(legs &^ (1 << own))
+	}
+	for i := own; i < len(m.legs); i++ {
+		if legs.has(i) && (i == own || m.manual) {
+			f.errs[i] = f.do(i)
+		}
+	}
+	f.wait()
+	for i := range m.legs {
+		switch {
+		case !legs.has(i):
+		case f.errs[i] == nil:
+			ok |= 1 << i
+		case err == nil:
+			err = f.errs[i]
+		default:
+			err = fmt.Errorf("%w; %w", err, f.errs[i])
+		}
+	}
+	return ok, err
+}
+
+func (f *fanout) start(legs legMask) {
+	f.pending = legs.len() // nobody else looks yet
+	for i := range f.m.legs {
+		if legs.has(i) {
+			seam.Go("mirror.leg", f.run[i])
+		}
+	}
+}
+
+func (f *fanout) wait() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.pending > 0 {
+		f.done.Wait()
+	}
+}
+
+// do does the operation on one leg.
+func (f *fanout) do(i int) error {
+	l := f.m.legs[i]
+	at := f.m.geo.dataOff() + f.off
+	seam.Point("mirror.leg", uint64(at))
+	var err error
+	switch f.op {
+	case opWrite:
+		err = writeFull(l, f.p, at)
+	case opDiscard:
+		err = l.dev.Discard(at, f.n)
+	case opZero:
+		err = l.dev.WriteZeroes(at, f.n)
+	case opFlush:
+		err = l.flush()
+	case opLog:
+		err = f.m.log.write(l)
+	case opRecord:
+		err = writeCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
+	}
+	if err != nil {
+		l.writeErrors.Add(1)
+		return fmt.Errorf("leg %s: %w", l.name, err)
+	}
+	return nil
+}
+
+func writeFull(l *leg, p []byte, at int64) error {
+	n, err := l.dev.WriteAt(p, at)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return err
+}

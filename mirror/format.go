@@ -1,0 +1,141 @@
+package mirror
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/device"
+)
+
+// Leg is a device that is to be, or is, one copy of a pool.
+type Leg struct {
+	// Name is how a person knows the device: the path that was given, mostly.
+	Name string
+	Dev  device.Device
+}
+
+// FormatOptions says how to make a pool.
+type FormatOptions struct {
+	// Size is the size of the data in bytes, a multiple of BlockSize; 0 means
+	// as much as the smallest leg holds.
+	Size int64
+	// RegionSize is what one bit of the region log stands for, in bytes, a
+	// power of two; 0 means DefaultRegionSize, or more where the pool is large.
+	RegionSize int64
+}
+
+// Format makes a pool of the legs. It refuses legs that already belong to one.
+//
+// Data is left as it is. Where the legs may hold different bytes, which is
+// everywhere but in holes, the region log says so, and the first Open resyncs
+// it from the first leg.
+func Format(legs []Leg, o FormatOptions) error {
+	if len(legs) < 1 || len(legs) > MaxLegs {
+		return fmt.Errorf("%w: %d legs: a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)
+	}
+	g, err := pickGeometry(legs, o)
+	if err != nil {
+		return err
+	}
+	for _, l := range legs {
+		c := readCopies(l.Dev)
+		if sb := c.best(); sb != nil {
+			return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that pool is not needed", ErrInUse, l.Name, sb.index, sb.pool)
+		}
+	}
+	unequal, err := unequalRegions(legs, &g)
+	if err != nil {
+		return err
+	}
+	supers := newSuperblocks(legs, &g)
+	for i, l := range legs {
+		if err := formatLeg(l, &supers[i], unequal); err != nil {
+			return fmt.Errorf("cannot format leg %s: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
+	smallest := legs[0]
+	for _, l := range legs {
+		if l.Dev.Size() < smallest.Dev.Size() {
+			smallest = l
+		}
+	}
+	size := o.Size
+	if size == 0 {
+		size = min(dataFor(smallest.Dev.Size()), maxDataSize)
+		if size == 0 {
+			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), LegSize(BlockSize))
+		}
+	}
+	if size < 0 || size > maxDataSize || size%BlockSize != 0 {
+		return geometry{}, fmt.Errorf("%w: data size %d is not a multiple of %d up to %d", ErrInvalid, size, BlockSize, int64(maxDataSize))
+	}
+	regionSize, err := pickRegionSize(o.RegionSize, size)
+	if err != nil {
+		return geometry{}, err
+	}
+	if smallest.Dev.Size() < LegSize(size) {
+		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, LegSize(size))
+	}
+	return newGeometry(size, regionSize), nil
+}
+
+// unequalRegions returns the bits of the regions in which some leg holds data
+// and another might hold other data.
+func unequalRegions(legs []Leg, g *geometry) ([]uint64, error) {
+	bits := make([]uint64, logBlocks(g.regions())*logWords)
+	if len(legs) == 1 {
+		return bits, nil
+	}
+	for _, l := range legs {
+		err := device.Extents(l.Dev, g.dataOff(), g.dataSize, func(e device.Extent) bool {
+			if !e.Hole && e.Len > 0 {
+				off := e.Off - g.dataOff()
+				for i := off >> g.shift(); i <= (off+e.Len-1)>>g.shift(); i++ {
+					setBit(bits, int(i))
+				}
+			}
+			return true
+		})
+		if err != nil {
+			return nil, fmt.Errorf("leg %s: %w", l.Name, err)
+		}
+	}
+	return bits, nil
+}
+
+func newSuperblocks(legs []Leg, g *geometry) []superblock {
+	supers := make([]superblock, len(legs))
+	members := make([]member, len(legs))
+	pool := uuid.New()
+	for i, l := range legs {
+		members[i] = member{leg: uuid.New(), state: InSync}
+		supers[i] = superblock{
+			pool: pool, leg: members[i].leg, index: i, legSize: l.Dev.Size() / BlockSize * BlockSize,
+			generation: 1, state: poolClean, geometry: *g, members: members,
+		}
+	}
+	return supers
+}
+
+// formatLeg writes the log, then the superblocks that make it count.
+func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
+	buf := alignedBytes(BlockSize)
+	for b := range len(unequal) / logWords {
+		for seq := uint64(1); seq <= 2; seq++ {
+			encodeLogBlock(buf, sb.pool, b, seq, (*logBits)(unequal[b*logWords:]))
+			if _, err := l.Dev.WriteAt(buf, sb.geometry.logOff()+logSlotOffset(b, seq)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.Dev.Flush(); err != nil {
+		return err
+	}
+	worse := 0
+	return writeCopies(l.Dev, l.Dev.Flush, sb, &worse, buf)
+}

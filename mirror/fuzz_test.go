@@ -1,0 +1,92 @@
+package mirror
+
+import (
+	"bytes"
+	"testing"
+	"testing/quick"
+
+	"github.com/google/uuid"
+)
+
+// sealed puts the right checksum on a block, so that the fuzzer gets past it.
+func sealed(b []byte) []byte {
+	c := make([]byte, BlockSize)
+	copy(c, b)
+	putCRC(c)
+	return c
+}
+
+// FuzzSuperblock: whatever a leg holds, decoding does not panic, and what is
+// accepted can be worked with and encodes to what it was.
+func FuzzSuperblock(f *testing.F) {
+	legs := formatted(f, 3)
+	for _, l := range legs {
+		f.Add(get(f, l.Dev, superOffset, BlockSize))
+	}
+	f.Add([]byte(superMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = decodeSuperblock(b, superOffset)
+		c := sealed(b)
+		sb, err := decodeSuperblock(c, superOffset)
+		if err != nil {
+			return
+		}
+		g := &sb.geometry
+		if n := g.regions(); n < 1 || n > maxRegions {
+			t.Fatalf("%d regions", n)
+		}
+		if g.dataOff()+g.dataSize > tailOffset(sb.legSize) || g.logOff()+logAreaSize > tailOffset(sb.legSize) {
+			t.Fatalf("areas outside the leg: %+v", g)
+		}
+		again := make([]byte, BlockSize)
+		sb.encode(again, superOffset)
+		back, err := decodeSuperblock(again, superOffset)
+		if err != nil || back.geometry != sb.geometry || !back.sameView(sb) {
+			t.Fatalf("encoded to something else: %v", err)
+		}
+	})
+}
+
+// FuzzLogBlock: the same for a block of the region log.
+func FuzzLogBlock(f *testing.F) {
+	pool := uuid.UUID{1, 2, 3}
+	for seq := range uint64(3) {
+		b := make([]byte, BlockSize)
+		encodeLogBlock(b, pool, 5, seq, &logBits{0: seq, 7: ^uint64(0)})
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var bits logBits
+		_, _ = decodeLogBlock(b, pool, 5, 1, &bits)
+		c := sealed(b)
+		seq, err := decodeLogBlock(c, pool, 5, 1, &bits)
+		if err != nil {
+			return
+		}
+		again := make([]byte, BlockSize)
+		encodeLogBlock(again, pool, 5, seq, &bits)
+		if !bytes.Equal(again[offLogBits:offLogBits+8*logWords], c[offLogBits:offLogBits+8*logWords]) {
+			t.Fatal("encoded to something else")
+		}
+	})
+}
+
+// Any flipped bit of a superblock or log block is found.
+func TestFlippedBitIsFound(t *testing.T) {
+	super := get(t, formatted(t, 2)[1].Dev, superOffset, BlockSize)
+	logBlock := make([]byte, BlockSize)
+	encodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &logBits{})
+	flip := func(bit uint16) bool {
+		i, mask := int(bit)/8%BlockSize, byte(1)<<(bit%8)
+		super[i] ^= mask
+		logBlock[i] ^= mask
+		_, superErr := decodeSuperblock(super, superOffset)
+		_, logErr := decodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &logBits{})
+		super[i] ^= mask
+		logBlock[i] ^= mask
+		return superErr != nil && logErr != nil
+	}
+	if err := quick.Check(flip, nil); err != nil {
+		t.Error(err)
+	}
+}

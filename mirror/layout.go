@@ -1,0 +1,167 @@
+package mirror
+
+import (
+	"fmt"
+	"math/bits"
+	"unsafe"
+)
+
+// Where things lie on a leg, in bytes:
+//
+//	0        left alone: boot sectors and partition tables live there
+//	4096     superblock, first copy
+//	8192     region log, the same length whatever the region size
+//	...      guards, 8 bytes a block, set aside
+//	...      journal, set aside
+//	n MiB    data
+//	last     superblock, second copy, in the last whole block of the leg
+//
+// The guard and journal areas are set aside at Format so that the features
+// that use them need no other layout.
+const (
+	// BlockSize is the unit of metadata and of comparing legs, in bytes.
+	BlockSize = 4096
+	// MaxLegs is how many copies a pool can have. Four survives any two
+	// failures with a spare; the masks in this package have room for no more.
+	MaxLegs = 4
+	// MinRegionSize and MaxRegionSize bound a region: below a block the log
+	// would be finer than what is compared, above 4 GiB a single write would
+	// cost a resync of minutes.
+	MinRegionSize = BlockSize
+	MaxRegionSize = 4 << 30
+	// DefaultRegionSize keeps the resync after one small write to some
+	// milliseconds, and the log of a TiB within 128 KiB.
+	DefaultRegionSize = 1 << 20
+	// maxRegions bounds the region log on disk and the table in memory.
+	maxRegions = 1 << 20
+
+	superOffset = 4096
+	// minLegSize has room for two superblocks; with less, offsets would wrap.
+	minLegSize = superOffset + 2*BlockSize
+	// dataAlign suits the erase blocks and stripes of common devices.
+	dataAlign = 1 << 20
+	// guardBytesPerBlock has room for a T10-DIF tuple or a CRC-32C with its tag.
+	guardBytesPerBlock = 8
+	// The journal takes a 64th of the data within these bounds: enough for
+	// some thousand flushes, and replayed in about a second.
+	journalShare = 64
+	minJournal   = 1 << 20
+	maxJournal   = 256 << 20
+	// maxDataSize is what the largest regions can cover, 4 PiB; it also keeps
+	// every sum of offsets far from overflow.
+	maxDataSize = MaxRegionSize * maxRegions
+)
+
+type areaKind uint32
+
+const (
+	areaNone areaKind = iota
+	areaLog
+	areaGuards
+	areaJournal
+	areaData
+	areaKinds
+)
+
+// area is a range of a leg with one use.
+type area struct {
+	kind     areaKind
+	off, len int64
+}
+
+func (a area) end() int64 { return a.off + a.len }
+
+// geometry is what all legs of a pool agree on, and never changes.
+type geometry struct {
+	dataSize   int64
+	regionSize int64
+	areas      [areaKinds]area // by kind; areaNone is unused
+}
+
+func (g *geometry) dataOff() int64 { return g.areas[areaData].off }
+func (g *geometry) logOff() int64  { return g.areas[areaLog].off }
+
+func (g *geometry) regions() int {
+	return int((g.dataSize + g.regionSize - 1) / g.regionSize)
+}
+
+func (g *geometry) shift() uint { return uint(bits.TrailingZeros64(uint64(g.regionSize))) }
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// newGeometry lays out a leg for size bytes of data.
+func newGeometry(size, regionSize int64) geometry {
+	g := geometry{dataSize: size, regionSize: regionSize}
+	at := int64(superOffset + BlockSize)
+	put := func(kind areaKind, length int64) {
+		g.areas[kind] = area{kind, at, length}
+		at += length
+	}
+	put(areaLog, logAreaSize)
+	put(areaGuards, roundUp(size/BlockSize*guardBytesPerBlock, BlockSize))
+	put(areaJournal, roundUp(min(max(size/journalShare, minJournal), maxJournal), BlockSize))
+	at = roundUp(at, dataAlign)
+	put(areaData, size)
+	return g
+}
+
+// legSize is the size of the smallest leg with this geometry.
+func (g *geometry) legSize() int64 { return g.areas[areaData].end() + BlockSize }
+
+// tailOffset is where a leg of the given size has its second superblock.
+func tailOffset(legSize int64) int64 { return legSize/BlockSize*BlockSize - BlockSize }
+
+// LegSize returns the size in bytes that a leg must have to hold data bytes.
+// It does not depend on the size of the regions.
+func LegSize(data int64) int64 {
+	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize)
+	return g.legSize()
+}
+
+// dataFor returns how many bytes of data a leg of the given size can hold, or
+// zero if it cannot hold a block.
+func dataFor(legSize int64) int64 {
+	lo, hi := int64(0), legSize/BlockSize // blocks: lo fits, hi+1 does not
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if LegSize(mid*BlockSize) <= legSize {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo * BlockSize
+}
+
+// pickRegionSize checks the region size that was asked for; 0 means the
+// default, doubled until the log can hold the bits.
+func pickRegionSize(asked, size int64) (int64, error) {
+	if asked == 0 {
+		asked = DefaultRegionSize
+		for (size+asked-1)/asked > maxRegions {
+			asked *= 2
+		}
+	}
+	if err := checkRegionSize(asked, size); err != nil {
+		return 0, fmt.Errorf("%w: %v", ErrInvalid, err)
+	}
+	return asked, nil
+}
+
+func checkRegionSize(regionSize, size int64) error {
+	if regionSize < MinRegionSize || regionSize > MaxRegionSize || regionSize&(regionSize-1) != 0 {
+		return fmt.Errorf("region size %d is not a power of two from %d to %d", regionSize, MinRegionSize, int64(MaxRegionSize))
+	}
+	if n := (size + regionSize - 1) / regionSize; n > maxRegions {
+		return fmt.Errorf("region size %d makes %d regions of %d bytes, and the log holds %d: use larger regions", regionSize, n, size, maxRegions)
+	}
+	return nil
+}
+
+// alignedBytes returns n bytes that start at a multiple of BlockSize, so that
+// devices opened for direct I/O take them without a copy.
+func alignedBytes(n int) []byte {
+	b := make([]byte, n+BlockSize)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (BlockSize - 1)
+	return b[skip : skip+n : skip+n]
+}

@@ -1,0 +1,245 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// Options says how to run a pool.
+type Options struct {
+	// Policy says when bits of the region log are cleared; Verified if empty.
+	Policy Policy
+	// Period is how often the helper looks; DefaultPeriod if zero.
+	Period time.Duration
+	// Log takes what a person should know; nothing is logged if nil.
+	Log *slog.Logger
+	// Manual starts no task, ever: legs are written one after the other by the
+	// caller, and Cycle and ResyncStep are called by hand.
+	Manual bool
+}
+
+// Mirror is an open pool: a device whose bytes are on every leg.
+type Mirror struct {
+	pool   uuid.UUID
+	geo    geometry
+	legs   []*leg // by index
+	policy Policy
+	period time.Duration
+	manual bool
+	slog   *slog.Logger
+	owner  Owner
+
+	ranges  *rangelock.Lock
+	regions *regions
+	log     regionLog
+	members members
+	fans    fanouts
+	flusher flusher
+	cycle   cycle
+	resync  resync
+
+	// closed is set with the whole range held, so nothing is in flight then.
+	closed   atomic.Bool
+	stopping atomic.Bool
+	bell     *seam.Alarm
+	tasks    seam.Group
+}
+
+// Open opens the pool that the legs make up. On success the legs belong to the
+// Mirror, which closes them; on an error they are as they were, unless the
+// error is one of writing to them.
+func Open(legs []Leg, o Options) (*Mirror, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	all, errs := identify(legs)
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
+	a, err := assemble(all)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.mayWrite(); err != nil {
+		return nil, err
+	}
+	m := newMirror(a, o)
+	m.report(a)
+	if err := m.bringUp(a); err != nil {
+		return nil, fmt.Errorf("pool %s cannot be opened: %w", m.pool, err)
+	}
+	return m, nil
+}
+
+func (o *Options) complete() error {
+	switch o.Policy {
+	case "":
+		o.Policy = Verified
+	case Verified, Idle, Never:
+	default:
+		return fmt.Errorf("%w: policy %q: known are %s, %s and %s", ErrInvalid, o.Policy, Verified, Idle, Never)
+	}
+	if o.Period < 0 {
+		return fmt.Errorf("%w: period %v is negative", ErrInvalid, o.Period)
+	}
+	if o.Period == 0 {
+		o.Period = DefaultPeriod
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func newMirror(a *assembly, o Options) *Mirror {
+	top := a.newest.sb
+	m := &Mirror{
+		pool: top.pool, geo: top.geometry,
+		policy: o.Policy, period: o.Period, manual: o.Manual, slog: o.Log,
+		ranges: rangelock.New(), bell: seam.NewAlarm(),
+	}
+	m.regions = newRegions(&m.geo)
+	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
+	m.flusher.turn = seam.NewCond(&m.flusher.mu)
+	m.resync.bell = seam.NewAlarm()
+	m.members.view = append(m.members.view, top.members...)
+	m.members.state = top.state
+	m.members.generation.Store(top.generation)
+	m.members.word.Store(uint32(a.inSync))
+	for i, f := range a.byIndex {
+		if f == nil {
+			m.legs = append(m.legs, &leg{name: fmt.Sprintf("leg %d (not given)", i), uuid: top.members[i].leg})
+			continue
+		}
+		m.legs = append(m.legs, &leg{name: f.Name, uuid: f.sb.leg, dev: f.Dev, sb: *f.sb, worse: f.copies.worse(), buf: alignedBytes(BlockSize)})
+	}
+	return m
+}
+
+// report logs what was found amiss and is no reason to refuse.
+func (m *Mirror) report(a *assembly) {
+	for i, f := range a.byIndex {
+		switch {
+		case !a.inSync.has(i):
+			m.slog.Warn("leg is listed as failed: it is left alone, and the pool runs without it", "leg", m.legs[i].name, "uuid", m.legs[i].uuid)
+		case f.copies.broken() != nil:
+			c := f.copies.broken()
+			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", "leg", f.Name, "offset", c.off, "error", c.err)
+		}
+	}
+}
+
+// bringUp makes the pool ready for use. The package comment says why the
+// generation is raised twice, and why legs that lag come first.
+func (m *Mirror) bringUp(a *assembly) error {
+	if a.behind() {
+		m.members.word.Store(uint32(a.inSync) | unrecorded)
+	}
+	// This flushes the legs too, so that what is read from here on is durable.
+	if err := m.setState(poolOpening); err != nil {
+		return err
+	}
+	if err := m.bringUpLog(); err != nil {
+		return err
+	}
+	return m.setState(poolOpen)
+}
+
+// bringUpLog takes the union of the legs' logs and writes it back to all.
+func (m *Mirror) bringUpLog() error {
+	in := m.inSync()
+	bits := make([]uint64, len(m.regions.want))
+	for i, l := range m.legs {
+		if !in.has(i) {
+			continue
+		}
+		for _, b := range l.readLog(&m.geo, bits) {
+			m.slog.Warn("region log: neither slot of a block can be read: all its regions count as dirty", "leg", l.name, "block", b)
+		}
+	}
+	m.regions.load(bits, in.len() > 1, in.first())
+	if n := countBits(bits); n > 0 {
+		m.slog.Info("region log: regions are dirty", "regions", n, "of", m.regions.n, "resync", in.len() > 1)
+	}
+	return m.syncLog()
+}
+
+// Start starts the helper and the resync in the background, unless the Mirror
+// is manual.
+func (m *Mirror) Start() {
+	if m.manual {
+		return
+	}
+	m.tasks.Go("mirror.helper", m.helper)
+	m.tasks.Go("mirror.resync", m.resyncLoop)
+}
+
+// stop ends the background tasks and, when all calls have returned, lets no
+// other in. It says whether the Mirror was still open.
+func (m *Mirror) stop() bool {
+	m.stopping.Store(true)
+	m.bell.Ring()
+	m.resync.bell.Ring()
+	m.tasks.Wait()
+	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
+	defer m.ranges.Release(h)
+	return m.closed.CompareAndSwap(false, true)
+}
+
+// Close flushes the legs, clears the bits of all regions in which they are
+// known to be equal, writes down that the pool is closed, and closes the legs.
+// Whoever keeps pages above has synced them before. After an error the pool
+// is as after a crash, and its legs are closed all the same.
+func (m *Mirror) Close() error {
+	if !m.stop() {
+		return m.closedErr("close")
+	}
+	m.cycle.mu.Lock() // no round is under way
+	defer m.cycle.mu.Unlock()
+	err := m.shutDown()
+	return m.opError("close", 0, 0, errors.Join(err, m.closeLegs()))
+}
+
+func (m *Mirror) shutDown() error {
+	if err := m.flushAndTell(); err != nil {
+		return err
+	}
+	if m.full() {
+		if err := m.settleRegions(m.regions.mark()); err != nil {
+			return err
+		}
+	}
+	return m.setState(poolClean)
+}
+
+// Abandon stops and closes without writing anything: what a crash looks like.
+func (m *Mirror) Abandon() {
+	if m.stop() {
+		m.cycle.mu.Lock()
+		defer m.cycle.mu.Unlock()
+		// What a device says while it is abandoned is of no use to anybody.
+		_ = m.closeLegs()
+	}
+}
+
+func (m *Mirror) closeLegs() error {
+	m.flusher.stop()
+	var errs []error
+	for _, l := range m.legs {
+		if l.dev == nil {
+			continue
+		}
+		if err := l.dev.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("leg %s: %w", l.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,183 @@
+package mirror
+
+import (
+	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// regionLog is the log as it is being written to the legs. Only the task that
+// set regions.committing touches it.
+type regionLog struct {
+	m *Mirror
+	// dirty are the blocks to be written, with bits what is to stand in them.
+	dirty []int
+	bits  []logBits
+}
+
+// ensure returns when the bits of the regions are durable on every leg in sync.
+// Whoever finds nobody writing writes for all who wait.
+func (m *Mirror) ensure(first, last int) error {
+	rs := m.regions
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for !rs.durable(first, last) {
+		if rs.committing {
+			rs.turn.Wait()
+			continue
+		}
+		if err := m.commit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// durable says whether the log has all these bits. Requires rs.mu.
+func (rs *regions) durable(first, last int) bool {
+	for i := first; i <= last; i++ {
+		if !hasBit(rs.disk, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// syncLog makes the log as it is wanted.
+func (m *Mirror) syncLog() error {
+	rs := m.regions
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for rs.committing {
+		rs.turn.Wait()
+	}
+	return m.commit()
+}
+
+// commit writes every log block whose bits are not as wanted to the legs in
+// sync, and flushes them. It releases rs.mu meanwhile. Requires rs.mu and that
+// nobody else commits.
+func (m *Mirror) commit() error {
+	rs, log := m.regions, &m.log
+	log.stage(rs)
+	if len(log.dirty) == 0 {
+		return nil
+	}
+	rs.committing = true
+	rs.mu.Unlock()
+	ok, err := m.onLegs(m.inSync(), opLog, nil, 0, 0)
+	err = m.settle(ok, err)
+	if err != nil {
+		m.lostFlush(err)
+	}
+	rs.mu.Lock()
+	rs.committing = false
+	rs.turn.Broadcast()
+	if err == nil {
+		log.landed(rs)
+	}
+	return err
+}
+
+// stage takes what is to be written. A bit that is about to be cleared stops
+// being durable here: whoever wants it back must wait for the write after this
+// one. Requires rs.mu.
+func (log *regionLog) stage(rs *regions) {
+	log.dirty = log.dirty[:0]
+	for b := range log.bits {
+		want, disk := rs.block(b)
+		if *want == *disk {
+			continue
+		}
+		log.dirty = append(log.dirty, b)
+		log.bits[b] = *want
+		for i := range disk {
+			disk[i] &= want[i]
+		}
+	}
+}
+
+// landed notes that what was staged is durable. Requires rs.mu.
+func (log *regionLog) landed(rs *regions) {
+	for _, b := range log.dirty {
+		_, disk := rs.block(b)
+		if invariants.Enabled {
+			for i := range disk {
+				invariants.Check(disk[i]&^log.bits[b][i] == 0, "log block %d lost bits that were durable", b)
+			}
+		}
+		*disk = log.bits[b]
+	}
+}
+
+// block returns a log block's part of the wanted and the durable bits.
+// Requires rs.mu.
+func (rs *regions) block(b int) (want, disk *logBits) {
+	at := b * logWords
+	return (*logBits)(rs.want[at:]), (*logBits)(rs.disk[at:])
+}
+
+// write writes what was staged to a leg, each block into the slot that does
+// not hold its newest version, and flushes. Only then do the sequence numbers
+// move on: a slot whose write failed is used again.
+func (log *regionLog) write(l *leg) error {
+	for _, b := range log.dirty {
+		seq := l.seq[b] + 1
+		encodeLogBlock(l.logBuf, log.m.pool, b, seq, &log.bits[b])
+		at := log.m.geo.logOff() + logSlotOffset(b, seq)
+		seam.Point("mirror.log", uint64(at))
+		if err := writeFull(l, l.logBuf, at); err != nil {
+			return err
+		}
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	for _, b := range log.dirty {
+		l.seq[b]++
+	}
+	return nil
+}
+
+// readLog reads a leg's region log into bits, where its bits are added to what
+// is there, and notes the sequence numbers. A block of which neither slot can
+// be read counts as all ones, and its index is returned.
+func (l *leg) readLog(g *geometry, bits []uint64) (lost []int) {
+	n := logBlocks(g.regions())
+	l.seq = make([]uint64, n)
+	l.logBuf = alignedBytes(BlockSize)
+	for b := range n {
+		var best logBits
+		for slot := range 2 {
+			var found logBits
+			if _, err := l.dev.ReadAt(l.logBuf, g.logOff()+logSlotOffset(b, uint64(slot))); err != nil {
+				continue
+			}
+			seq, err := decodeLogBlock(l.logBuf, l.sb.pool, b, slot, &found)
+			if err == nil && seq > l.seq[b] {
+				l.seq[b], best = seq, found
+			}
+		}
+		if l.seq[b] == 0 {
+			lost = append(lost, b)
+			for i := range best {
+				best[i] = ^uint64(0)
+			}
+		}
+		for i, w := range best {
+			bits[b*logWords+i] |= w
+		}
+	}
+	trimBits(bits, g.regions())
+	return lost
+}
+
+// trimBits clears the bits past the last region.
+func trimBits(bits []uint64, n int) {
+	for i := n; i < len(bits)*64; i++ {
+		if i&63 == 0 {
+			clear(bits[i/64:])
+			return
+		}
+		clearBit(bits, i)
+	}
+}

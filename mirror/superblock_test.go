@@ -1,0 +1,50 @@
+package mirror
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+// Each field that makes no sense is refused, though the checksum is right.
+func TestSuperblockRefuses(t *testing.T) {
+	good := get(t, formatted(t, 2)[0].Dev, superOffset, BlockSize)
+	le := binary.LittleEndian
+	areaAt := func(b []byte, k areaKind) []byte { return b[k.slot():] }
+	for _, c := range []struct {
+		why    string
+		change func(b []byte)
+	}{
+		{"block size 512", func(b []byte) { le.PutUint32(b[12:], 512) }},
+		{"leg 2 of 2", func(b []byte) { le.PutUint32(b[88:], 2) }},
+		{"leg 0 of 0", func(b []byte) { le.PutUint32(b[92:], 0) }},
+		{"leg 0 of 5", func(b []byte) { le.PutUint32(b[92:], 5) }},
+		{"leg 1 is in state 9", func(b []byte) { b[offMembers+memberSlotLen+16] = 9 }},
+		{"legs 0 and 1 are the same", func(b []byte) { copy(b[offMembers+memberSlotLen:], b[offMembers:offMembers+16]) }},
+		{"is listed as", func(b []byte) { b[offMembers]++ }},
+		{"state 3", func(b []byte) { b[120] = 3 }},
+		{"data size 4097", func(b []byte) { le.PutUint64(b[104:], 4097) }},
+		{"data size -4096", func(b []byte) { le.PutUint64(b[104:], math.MaxUint64-4095) }},
+		{"region size 12288", func(b []byte) { le.PutUint64(b[112:], 12288) }},
+		{"leg size 8192", func(b []byte) { le.PutUint64(b[96:], 8192) }},
+		{"area 7 stands in the place of area 2", func(b []byte) { areaAt(b, areaGuards)[0] = 7 }},
+		{"areas 1 and 2 overlap", func(b []byte) { le.PutUint64(areaAt(b, areaGuards)[8:], superOffset+2*BlockSize) }},
+		{"area 4 has", func(b []byte) { le.PutUint64(areaAt(b, areaData)[16:], math.MaxInt64) }},
+		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[8:], 0) }},
+		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[8:], 8193) }},
+		{"log area of 4096", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[16:], 4096) }},
+		{"data area of 4096", func(b []byte) { le.PutUint64(areaAt(b, areaData)[16:], 4096) }},
+	} {
+		b := append([]byte(nil), good...)
+		c.change(b)
+		putCRC(b)
+		if _, err := decodeSuperblock(b, superOffset); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: got %v", c.why, err)
+		}
+	}
+	if _, err := decodeSuperblock(good, superOffset); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+}
