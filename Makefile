@@ -1,0 +1,59 @@
+# make run     builds ./holdfast and serves a small pool
+# make test    checks everything; installs what it lacks first, on Debian
+# make soak    the tests that choose at random, SOAK times, each with a seed of its own
+# make fuzz    every fuzz test, for FUZZTIME each
+# make clean   removes what was built; never a pool
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+FUZZTIME ?= 30s
+SOAK ?= 10
+SOAKTIME ?= 8h
+
+.PHONY: build run test programs style vet race interop soak fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
+
+run: build
+	./holdfast up
+
+test: programs style vet race interop
+
+programs:
+	./interop/prepare
+
+style:
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:" $$unformatted; exit 1; fi
+
+vet:
+	go vet ./...
+	go vet -tags invariants ./...
+	go vet -tags explore ./...
+	GOARCH=arm64 go vet ./...
+	go tool staticcheck ./...
+	go tool staticcheck -tags invariants ./...
+
+race:
+	go test -race -tags invariants -timeout 20m $$(go list ./... | grep -v '/interop$$')
+
+# -v for what the tests measure.
+interop:
+	HOLDFAST_INTEROP=1 go test -race -count=1 -timeout 20m -v ./interop
+
+soak: programs
+	go test -race -tags invariants -count=$(SOAK) -timeout $(SOAKTIME) ./...
+	HOLDFAST_INTEROP=1 go test -race -count=$(SOAK) -timeout $(SOAKTIME) -v -run 'Kill|Kernel|Fio' ./interop
+
+fuzz:
+	for package in $$(go list ./...); do \
+		for name in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean:
+	rm -rf holdfast build
