@@ -8,11 +8,11 @@ import (
 // owner answers the region log's questions about a range of the pool by asking
 // the caches of the volumes that lie in it. The volume table has no cache, so
 // its range is always quiet, and so is a volume that nobody has mapped yet.
-type owner struct{ p *Pool }
+type owner struct{ f *floors }
 
 // SyncRange makes what is dirty above [off, off+n) reach the mirror.
 func (o owner) SyncRange(off, n int64) error {
-	for _, s := range o.p.table.Spans(off, n) {
+	for _, s := range o.f.table.Spans(off, n) {
 		if m := o.mapping(s.Vol); m != nil {
 			if err := m.SyncRange(s.Off, s.Len); err != nil {
 				return err
@@ -25,7 +25,7 @@ func (o owner) SyncRange(off, n int64) error {
 // Quiet says whether nothing above [off, off+n) can change the mirror without a
 // write that has yet to begin.
 func (o owner) Quiet(off, n int64) bool {
-	for _, s := range o.p.table.Spans(off, n) {
+	for _, s := range o.f.table.Spans(off, n) {
 		if m := o.mapping(s.Vol); m != nil && !m.Quiet(s.Off, s.Len) {
 			return false
 		}
@@ -34,12 +34,6 @@ func (o owner) Quiet(off, n int64) bool {
 }
 
 func (o owner) mapping(v *volume.Volume) *cache.Mapping {
-	o.p.mu.Lock()
-	defer o.p.mu.Unlock()
-	for _, m := range o.p.mu.volumes {
-		if m.vol == v {
-			return m.mapping
-		}
-	}
-	return nil
+	m, _ := o.f.find(func(m mapped) bool { return m.vol == v })
+	return m.mapping
 }

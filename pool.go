@@ -12,7 +12,6 @@ import (
 	"holdfast.dev/holdfast/internal/config"
 	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/nbd"
-	"holdfast.dev/holdfast/volume"
 )
 
 // drainTime is how long Close lets requests of NBD clients finish. A request that
@@ -26,16 +25,12 @@ type Pool struct {
 	lock     *dirLock
 	opened   time.Time
 
-	// From the legs upwards; each stands on the one before it.
-	mirror *mirror.Mirror
-	table  *volume.Table
-	cache  *cache.Cache
+	floors
 	server *nbd.Server
 
 	mu struct {
 		sync.Mutex
-		volumes []mapped // in the order of their creation
-		closed  bool
+		closed bool
 	}
 }
 
@@ -77,18 +72,15 @@ func (p *Pool) build(o Options) error {
 		return errors.Join(err, closeLegs(set.legs))
 	}
 	if err := p.buildVolumes(o); err != nil {
-		if p.cache != nil {
-			err = errors.Join(err, p.cache.Close())
-		}
-		return errors.Join(err, p.mirror.Close())
+		return errors.Join(err, p.floors.close())
 	}
 	p.server = nbd.NewServer(nbd.Options{Exports: exports{p}, Log: o.Log})
 	return nil
 }
 
 // buildVolumes opens what stands on the mirror.
-func (p *Pool) buildVolumes(o Options) (err error) {
-	if p.table, err = volume.Open(p.mirror); err != nil {
+func (p *Pool) buildVolumes(o Options) error {
+	if err := p.openTable(); err != nil {
 		return fmt.Errorf("pool %s: %w", p.dir, err)
 	}
 	for name := range p.settings.Volumes {
@@ -97,24 +89,13 @@ func (p *Pool) buildVolumes(o Options) (err error) {
 		}
 	}
 	c := &p.settings.Cache
-	p.cache, err = cache.New(cache.Options{
+	return p.openCache(cache.Options{
 		Budget:     int64(c.Budget),
 		DirtyLimit: int64(c.DirtyLimit),
 		Background: int64(c.DirtyBackground),
 		Age:        time.Duration(c.DirtyAge),
 		Log:        o.Log,
-	})
-	if err != nil {
-		return err
-	}
-	for _, v := range p.table.Volumes() {
-		if err := p.mapVolume(v); err != nil {
-			return err
-		}
-	}
-	p.mirror.SetOwner(owner{p})
-	p.mirror.Start()
-	return nil
+	}, func(volume string) cache.Stability { return cache.Stability(p.settings.Stability(volume)) })
 }
 
 // Close stops serving, syncs every volume, and closes the pool so that the next
@@ -132,8 +113,7 @@ func (p *Pool) Close() error {
 	defer cancel()
 	return errors.Join(
 		p.server.Shutdown(ctx),
-		p.cache.Close(),
-		p.mirror.Close(),
+		p.floors.close(),
 		p.lock.release(),
 	)
 }

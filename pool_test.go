@@ -189,7 +189,7 @@ func TestLegOfAnOpenPoolIsRefused(t *testing.T) {
 func TestOwnerAnswersForTheCache(t *testing.T) {
 	p := opened(t, made(t), Options{DirtyAge: 3600e9, RegionPolicy: "never"})
 	v := lookup(t, p, "main")
-	o := owner{p}
+	o := owner{&p.floors}
 	const pool = mib // where the volume begins
 	if !o.Quiet(0, p.mirror.Size()) {
 		t.Error("a pool that nobody wrote to is not quiet")

@@ -31,7 +31,7 @@ type exports struct{ p *Pool }
 
 func (e exports) List() []nbd.Info {
 	var all []nbd.Info
-	for _, m := range e.p.mapped() {
+	for _, m := range e.p.all() {
 		all = append(all, nbd.Info{Name: m.vol.Name(), Size: m.mapping.Size()})
 	}
 	return all

@@ -6,7 +6,6 @@ import (
 
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
-	"holdfast.dev/holdfast/volume"
 )
 
 // Volume is an open volume: a range of bytes that is written to memory at once
@@ -18,14 +17,6 @@ import (
 type Volume struct {
 	name   string
 	handle *cache.Handle
-}
-
-// mapped is a volume of an open pool and its cache. The pool syncs through a
-// handle of its own.
-type mapped struct {
-	vol     *volume.Volume
-	mapping *cache.Mapping
-	handle  *cache.Handle
 }
 
 // Volume opens the named volume. Several may be open at once; all see the same
@@ -48,27 +39,20 @@ func (p *Pool) find(name string) (mapped, error) {
 	if p.mu.closed {
 		return mapped{}, fmt.Errorf("pool %s: %w", p.dir, ErrClosed)
 	}
-	for _, m := range p.mu.volumes {
-		if m.vol.Name() == name {
-			return m, nil
-		}
+	m, ok := p.floors.find(func(m mapped) bool { return m.vol.Name() == name })
+	if !ok {
+		return mapped{}, fmt.Errorf("%w: %q in %s", ErrNotFound, name, p.dir)
 	}
-	return mapped{}, fmt.Errorf("%w: %q in %s", ErrNotFound, name, p.dir)
+	return m, nil
 }
 
 // Volumes lists the names of the pool's volumes in the order of their creation.
 func (p *Pool) Volumes() []string {
 	var names []string
-	for _, m := range p.mapped() {
+	for _, m := range p.all() {
 		names = append(names, m.vol.Name())
 	}
 	return names
-}
-
-func (p *Pool) mapped() []mapped {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]mapped(nil), p.mu.volumes...)
 }
 
 // CreateVolume makes a volume that reads as zeros. size must be a multiple of
@@ -81,30 +65,11 @@ func (p *Pool) CreateVolume(name string, size int64) error {
 	return p.mapVolume(v)
 }
 
-// mapVolume puts the cache before v.
-func (p *Pool) mapVolume(v *volume.Volume) error {
-	mapping, err := p.cache.Map(v, cache.MappingOptions{
-		Name:      v.Name(),
-		Stability: cache.Stability(p.settings.Stability(v.Name())),
-	})
-	if err != nil {
-		return fmt.Errorf("volume %s: %w", v.Name(), err)
-	}
-	handle, err := mapping.Open()
-	if err != nil {
-		return fmt.Errorf("volume %s: %w", v.Name(), err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.volumes = append(p.mu.volumes, mapped{v, mapping, handle})
-	return nil
-}
-
 // Sync makes everything durable that was written to any volume by a call that
 // had returned.
 func (p *Pool) Sync() error {
 	var all []error
-	for _, m := range p.mapped() {
+	for _, m := range p.all() {
 		if err := m.handle.Sync(); err != nil {
 			all = append(all, fmt.Errorf("volume %s: %w", m.vol.Name(), err))
 		}
