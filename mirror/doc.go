@@ -10,7 +10,7 @@
 //  2. After a crash every sector reads as a version written to it, none older
 //     than the last acknowledged flush that covered it (H2). A read in a region
 //     not yet resynced gives the answer that resync will make everyone's, as
-//     long as the leg that gives it does not fail.
+//     long as the leg that gives it does not fail and can be read there.
 //  3. After resync the legs in sync are equal on every block (H3).
 //  4. Resync reads and writes only regions whose bit is set, and may be cut off
 //     and started again at any time (H4).
@@ -98,5 +98,5 @@
 //
 // The states of a region and the helper that cleans them are an old proposal
 // for Linux software mirrors, with conditions added for pages that change
-// unseen. Group commit, in flusher and regionlog, is that of database logs.
+// unseen. Group commit, of flushes and of the region log, is that of database logs.
 package mirror

@@ -1,29 +1,18 @@
 package mirror
 
 import (
-	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/groupcommit"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
-// flusher lets callers of Flush share the flushes of the legs: who comes while
-// one runs waits for the next, which serves all who came meanwhile.
+// flusher lets callers of Flush share the flushes of the legs.
 type flusher struct {
+	group groupcommit.Group
+
 	mu seam.Mutex
-	// All below is guarded by mu.
-
-	turn    *seam.Cond
-	running bool
-	closed  bool
-	next    *flight // nil until somebody asks for it
 	// debt is a flush that failed on every leg and that no caller of Flush was
-	// told of yet: the helper or the log asked for it.
+	// told of yet: the helper or the log asked for it. Guarded by mu.
 	debt error
-}
-
-// flight is one flush of all legs.
-type flight struct {
-	done bool
-	err  error
 }
 
 // Flush makes everything durable on every leg in sync that returned before it
@@ -49,42 +38,7 @@ func (m *Mirror) flushAndTell() error {
 }
 
 // flushLegs flushes the legs, or shares a flush that begins after the call.
-func (m *Mirror) flushLegs() error {
-	fl := &m.flusher
-	fl.mu.Lock()
-	defer fl.mu.Unlock()
-	if fl.next == nil {
-		fl.next = &flight{}
-	}
-	mine := fl.next
-	for !mine.done {
-		if fl.running {
-			fl.turn.Wait()
-			continue
-		}
-		if fl.closed {
-			return device.ErrClosed
-		}
-		fl.next, fl.running = nil, true
-		fl.mu.Unlock()
-		err := m.flushOnce()
-		fl.mu.Lock()
-		fl.running = false
-		mine.done, mine.err = true, err
-		fl.turn.Broadcast()
-	}
-	return mine.err
-}
-
-// stop waits for the flush that runs, and lets no other start.
-func (fl *flusher) stop() {
-	fl.mu.Lock()
-	defer fl.mu.Unlock()
-	fl.closed = true
-	for fl.running {
-		fl.turn.Wait()
-	}
-}
+func (m *Mirror) flushLegs() error { return m.flusher.group.Do(m.flushOnce) }
 
 // flushOnce flushes the legs. Only one task at a time does.
 func (m *Mirror) flushOnce() error {

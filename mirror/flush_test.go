@@ -33,7 +33,7 @@ func TestFlushIsShared(t *testing.T) {
 	for range 10 {
 		<-started
 	}
-	for !m.flushWanted() {
+	for !m.flusher.group.Waiting() {
 		time.Sleep(time.Millisecond)
 	}
 	held.Release()
@@ -45,12 +45,6 @@ func TestFlushIsShared(t *testing.T) {
 	if begun, good := m.regions.flushBegun.Load(), m.regions.flushGood.Load(); begun != good || begun < 2 {
 		t.Errorf("%d flushes began, the last good is %d: callers shared one that ran before they asked", begun, good)
 	}
-}
-
-func (m *Mirror) flushWanted() bool {
-	m.flusher.mu.Lock()
-	defer m.flusher.mu.Unlock()
-	return m.flusher.next != nil
 }
 
 // Status and other regions' I/O do not wait for a leg that hangs.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
 )
@@ -108,7 +109,7 @@ func newMirror(a *assembly, o Options) *Mirror {
 	}
 	m.regions = newRegions(&m.geo)
 	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
-	m.flusher.turn = seam.NewCond(&m.flusher.mu)
+	m.flusher.group.Init()
 	m.resync.bell = seam.NewAlarm()
 	m.members.view = append(m.members.view, top.members...)
 	m.members.state = top.state
@@ -231,7 +232,7 @@ func (m *Mirror) Abandon() {
 }
 
 func (m *Mirror) closeLegs() error {
-	m.flusher.stop()
+	m.flusher.group.Close(device.ErrClosed)
 	var errs []error
 	for _, l := range m.legs {
 		if l.dev == nil {

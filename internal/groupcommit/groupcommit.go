@@ -11,6 +11,7 @@ type Group struct {
 	changed *seam.Cond
 	// Guarded by mu. The callers of next wait for running to end.
 	running, next *run
+	closed        error
 }
 
 type run struct {
@@ -37,12 +38,40 @@ func (g *Group) Do(work func() error) error {
 	for g.running != nil {
 		g.changed.Wait()
 	}
-	g.running, g.next = r, nil
+	g.next = nil
+	if g.closed != nil {
+		g.end(r, g.closed)
+		return r.err
+	}
+	g.running = r
 	g.mu.Unlock()
 	err := work()
 	g.mu.Lock()
-	r.done, r.err = true, err
 	g.running = nil
-	g.changed.Broadcast()
+	g.end(r, err)
 	return r.err
+}
+
+// end tells everyone who waits for r what became of it. Requires g.mu.
+func (g *Group) end(r *run, err error) {
+	r.done, r.err = true, err
+	g.changed.Broadcast()
+}
+
+// Close waits for the run that is under way, and has every later Do fail with
+// err.
+func (g *Group) Close(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = err
+	for g.running != nil {
+		g.changed.Wait()
+	}
+}
+
+// Waiting says whether a caller waits for a run that has not begun.
+func (g *Group) Waiting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.next != nil
 }

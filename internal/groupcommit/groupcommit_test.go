@@ -30,10 +30,8 @@ func TestCallersShareTheNextRun(t *testing.T) {
 			}
 		})
 	}
-	for waiting := false; !waiting; time.Sleep(time.Millisecond) {
-		g.mu.Lock()
-		waiting = g.next != nil
-		g.mu.Unlock()
+	for !g.Waiting() {
+		time.Sleep(time.Millisecond)
 	}
 	close(endFirst)
 	wg.Wait()
@@ -44,4 +42,39 @@ func TestCallersShareTheNextRun(t *testing.T) {
 	if err := g.Do(func() error { return nil }); err != nil {
 		t.Errorf("an old error came back: %v", err)
 	}
+}
+
+// Close waits for the run under way; who waits for the next one, or comes later,
+// is refused and runs nothing.
+func TestClose(t *testing.T) {
+	var g Group
+	g.Init()
+	in, end := make(chan struct{}), make(chan struct{})
+	gone := errors.New("closed")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := g.Do(func() error { close(in); <-end; return nil }); err != nil {
+			t.Errorf("the run under way: %v", err)
+		}
+	})
+	<-in
+	refused := func() {
+		if err := g.Do(func() error { t.Error("work began after Close"); return nil }); err != gone {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+	wg.Go(refused)
+	for !g.Waiting() {
+		time.Sleep(time.Millisecond)
+	}
+	closed := make(chan struct{})
+	wg.Go(func() { g.Close(gone); close(closed) })
+	select {
+	case <-closed:
+		t.Error("Close did not wait for the run under way")
+	case <-time.After(10 * time.Millisecond):
+	}
+	close(end)
+	wg.Wait()
+	refused()
 }
