@@ -102,10 +102,14 @@ type Cache struct {
 	// them whose write-out failed.
 	charged, reserved, failing atomic.Int64
 
-	queues   queues
-	throttle throttle
-	flusher  flusher
-	counters counters
+	// pins and holds count pages.
+	pins, holds quota
+
+	queues    queues
+	snapshots snapshots
+	throttle  throttle
+	flusher   flusher
+	counters  counters
 
 	mu struct {
 		seam.Mutex
@@ -126,6 +130,7 @@ func New(o Options) (*Cache, error) {
 		q.changed = seam.NewCond(&q.mu)
 	}
 	c.queues.init(o.Budget / PageSize)
+	c.snapshots.init()
 	c.throttle.init()
 	c.flusher.start(c)
 	return c, nil
@@ -191,8 +196,15 @@ type Mapping struct {
 	// flushFails says that the last flush failed.
 	flushFails atomic.Bool
 	retry      retryTimer
+	// exposed says that others have had the memory: see Attachment.
+	exposed atomic.Bool
 	// cursor is the page where background write-out goes on.
 	cursor atomic.Int64
+
+	attached struct {
+		seam.Mutex
+		list []*Attachment
+	}
 
 	mu struct {
 		seam.Mutex

@@ -1,22 +1,20 @@
 package cache
 
 import (
-	"fmt"
-	"hash/crc32"
-
-	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
-// run is a claimed range of pages: they are under write-out, and hold still
-// until complete. It is whole pages, or one page of which only some sectors are
-// known.
+// run is a claimed range of pages under write-out: whole pages, or one page of
+// which only some sectors are known. What is written holds still: the frames,
+// or a snapshot of them where others than the cache can change frames.
 type run struct {
 	m        *Mapping
 	n, count int64
 	// mask has the sectors to write of a single page that is not wholly valid.
 	mask uint8
+	// copied, if not nil, has the bytes to write.
+	copied *snapshot
 }
 
 // walk says how writeOut treats what it meets.
@@ -57,38 +55,60 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 // collect claims page n and those after it that can be written with it. The run
 // is empty if page n needs no writing, or cannot have it without waiting.
 func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
+	r := run{m: m, n: n}
+	if m.tags.pinned.any(n, n+1) || m.exposed.Load() {
+		r.copied = m.c.snapshots.get()
+	}
 	pg := m.page(n)
 	if !m.lockForWriteOut(&pg, how) {
-		return run{}
+		return r.drop()
 	}
 	w := pg.load()
-	if w.dirty() == 0 {
+	switch {
+	case !wantsWriteOut(w):
 		// Written out since the walk saw the tag, or the tag came late to a page
 		// that had just been claimed.
 		if set != m.tags.dirty {
 			set.clear(n)
 		}
 		pg.unlock(0, 0)
-		return run{}
-	}
-	r := run{m: m, n: n, count: 1}
-	if w.valid() != allSectors {
+		return r.drop()
+	case r.copied == nil && w.pinnedToWrite():
+		// Pinned since it was looked at: again, with a snapshot.
+		pg.unlock(0, 0)
+		return m.collect(set, n, end, how)
+	case w.valid() != allSectors:
 		r.mask = w.dirty()
 	}
-	pg.claim()
-	for r.mask == 0 && r.count < m.c.fillPages() && n+r.count < end && set.has(n+r.count) {
-		next := m.page(n + r.count)
-		if !m.lockForWriteOut(&next, walk{retry: how.retry}) {
-			break
-		}
-		if w := next.load(); w.dirty() == 0 || w.valid() != allSectors {
-			next.unlock(0, 0)
-			break
-		}
-		next.claim()
-		r.count++
+	r.count = 1
+	if r.mask == 0 {
+		m.extend(&r, set, end, how)
 	}
+	r.claim()
 	return r
+}
+
+// wantsWriteOut says whether a page that a walk has found is to be written.
+func wantsWriteOut(w word) bool { return w.dirty() != 0 && !w.has(held) || w.pinnedToWrite() }
+
+// extend adds locked pages to a run that has one. It waits for none, so that the
+// pages that it holds are soon free again.
+func (m *Mapping) extend(r *run, set *tree, end int64, how walk) {
+	limit := min(m.c.fillPages(), end-r.n)
+	if r.copied != nil {
+		limit = min(limit, snapshotPages)
+	}
+	for ; r.count < limit && set.has(r.n+r.count); r.count++ {
+		pg := m.page(r.n + r.count)
+		if !m.lockForWriteOut(&pg, walk{retry: how.retry}) {
+			return
+		}
+		w := pg.load()
+		if !wantsWriteOut(w) || w.valid() != allSectors || r.copied == nil && w.pinnedToWrite() {
+			pg.unlock(0, 0)
+			return
+		}
+	}
 }
 
 // lockForWriteOut locks a page that is not under write-out.
@@ -111,188 +131,57 @@ func (m *Mapping) lockForWriteOut(pg *page, how walk) bool {
 	}
 }
 
-// claim turns a dirty page into one under write-out and unlocks it. The word
-// loses its dirty bits first while the DIRTY tag stays; WRITEBACK is set; only
-// then does DIRTY go, and with it what asked for the write-out. A walk that
-// looks for the page in between finds a tag, and waits for the lock. Requires
-// the page locked, dirty, and not under write-out.
-func (p *page) claim() {
+// claim turns the dirty pages of a run into ones under write-out and unlocks
+// them. First write access is taken away where they are mapped, with one call
+// for the run: what was stored until then is what is written, or copied. Requires
+// the pages locked, dirty or pinned, and not under write-out.
+func (r *run) claim() {
+	r.protect()
+	if r.copied != nil {
+		copy(r.copied.mem[:], r.m.arena.frames(r.n, r.count))
+	}
+	for i := range r.count {
+		pg := r.m.page(r.n + i)
+		set := writeback
+		if r.copied != nil {
+			set |= snapped
+		}
+		pg.claim(set)
+	}
+}
+
+// claim changes one page and unlocks it. The word loses its dirty bits first
+// while the DIRTY tag stays; WRITEBACK is set; only then does DIRTY go, and with
+// it what asked for the write-out. A walk that looks for the page in between
+// finds a tag, and waits for the lock.
+func (p *page) claim(set word) {
 	t := p.m.tags
-	p.change(dirtyMask, 0)
+	p.change(dirtyMask|wmapped, 0)
 	seam.Point("cache.claim", uint64(p.n))
 	t.writeback.set(p.n)
-	p.change(0, writeback)
+	p.change(0, set)
 	t.dirty.clear(p.n)
 	t.towrite.clear(p.n)
 	t.old.clear(p.n)
 	p.unlock(0, 0)
 }
 
-// write writes the run to the backing.
-func (r run) write() error {
-	mem := r.m.arena.frames(r.n, r.count)
-	off := r.n * PageSize
-	var before uint32
-	if invariants.Enabled {
-		before = r.sum()
-	}
-	seam.Point("cache.write", uint64(r.n))
-	r.m.c.counters.runsWritten.Add(1)
-	r.m.c.counters.pagesWritten.Add(r.count)
-	var err error
-	if r.mask == 0 {
-		_, err = r.m.backing.WriteAt(mem, off)
-	} else {
-		eachSectorRun(r.mask, func(lo, hi int) bool {
-			_, err = r.m.backing.WriteAt(mem[lo:hi], off+int64(lo))
-			return err == nil
-		})
-	}
-	if invariants.Enabled {
-		invariants.Check(before == r.sum(), "cache: %d pages at %d changed while they were written", r.count, off)
-	}
-	return err
-}
-
-// sum is a checksum of what the run writes.
-func (r run) sum() uint32 {
-	mem := r.m.arena.frames(r.n, r.count)
-	if r.mask == 0 {
-		return crc32.ChecksumIEEE(mem)
-	}
-	var s uint32
-	eachSectorRun(r.mask, func(lo, hi int) bool {
-		s = crc32.Update(s, crc32.IEEETable, mem[lo:hi])
-		return true
-	})
-	return s
-}
-
-// eachSectorRun calls f for the byte ranges of a page whose sectors are in mask.
-func eachSectorRun(mask uint8, f func(lo, hi int) bool) {
-	for s := 0; s < sectorsPerPage; s++ {
-		e := s
-		for e < sectorsPerPage && mask&(1<<e) != 0 {
-			e++
-		}
-		if e > s && !f(s*device.SectorSize, e*device.SectorSize) {
-			return
-		}
-		s = max(s, e-1)
-	}
-}
-
-// complete ends the write-out of the run's pages. Where the write failed they
-// are dirty again, as if they had never been claimed. What a sync must not miss
-// is noted before WRITEBACK goes: that a flush is needed, or the error.
-func (r run) complete(err error) {
-	m := r.m
-	if err != nil {
-		m.writeFailed(r, err)
-	} else {
-		m.tags.unstable.add(r.n, r.count)
-	}
+// protect takes write access to the run away from other address spaces.
+func (r *run) protect() {
+	mapped := false
 	for i := range r.count {
-		pg := m.page(r.n + i)
-		pg.lock()
-		r.completePage(&pg, err != nil)
+		pg := r.m.page(r.n + i)
+		w := pg.load()
+		mapped = mapped || w.has(wmapped)
+		invariants.Check(!w.has(wmapped) || r.copied != nil, "cache: page %d is mapped writable and has no snapshot", pg.n)
 	}
-	m.c.throttle.wake()
+	if mapped {
+		r.m.protect(r.n, r.count)
+	}
 }
 
-func (r run) completePage(pg *page, bad bool) {
-	m, t := r.m, r.m.tags
-	clear, set := writeback, word(0)
-	w := pg.load()
-	invariants.Check(w.has(writeback), "cache: page %d completed twice: %v", pg.n, w)
-	if w.has(shadow) {
-		pg.drain()
-		m.fold(pg)
-		clear |= shadow
-	}
-	if bad {
-		mask := r.mask
-		if mask == 0 {
-			mask = allSectors
-		}
-		set |= dirtyBits(mask) | failed
-		t.dirty.set(pg.n)
-		t.failed.set(pg.n)
-	} else if w.has(failed) {
-		clear |= failed
-		t.failed.clear(pg.n)
-		m.countFailing(-1)
-	}
-	if w.dirty()|set.dirty() == 0 {
-		m.backing.Release(pg.n*PageSize, PageSize)
-		clear |= reserved
-		m.releaseDirty()
-	}
-	t.writeback.clear(pg.n)
-	pg.unlock(clear, set)
-}
-
-// writeFailed notes the failure of a run whose pages are still under write-out.
-// Watchers are told once of a page that cannot be written, not at each try.
-func (m *Mapping) writeFailed(r run, err error) {
-	fresh := int64(0)
-	for i := range r.count {
-		if pg := m.page(r.n + i); !pg.load().has(failed) {
-			fresh++
-		}
-	}
-	m.retry.postpone()
-	if fresh == 0 {
-		return
-	}
-	m.countFailing(fresh)
-	err = fmt.Errorf("cache: %s: %w: %d bytes at %d stay in memory and are tried again: %w",
-		m.o.Name, ErrWriteOut, r.count*PageSize, r.n*PageSize, err)
-	m.errs.set(err)
-	m.c.o.Log.Error("write-out failed", "volume", m.o.Name, "offset", r.n*PageSize, "bytes", r.count*PageSize, "err", err)
-}
-
-// batch runs write-outs side by side, up to batchDepth of them.
-type batch struct {
-	inline bool
-	mu     seam.Mutex
-	ended  *seam.Cond
-	active int // guarded by mu
-}
-
-// batchDepth keeps a disk's queue filled without hiding from it what is urgent.
-const batchDepth = 8
-
-func newBatch(inline bool) *batch {
-	b := &batch{inline: inline}
-	b.ended = seam.NewCond(&b.mu)
-	return b
-}
-
-func (b *batch) run(f func()) {
-	if b.inline {
-		f()
-		return
-	}
-	b.mu.Lock()
-	for b.active == batchDepth {
-		b.ended.Wait()
-	}
-	b.active++
-	b.mu.Unlock()
-	seam.Go("write-out", func() {
-		f()
-		b.mu.Lock()
-		b.active--
-		b.ended.Broadcast()
-		b.mu.Unlock()
-	})
-}
-
-func (b *batch) wait() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.active > 0 {
-		b.ended.Wait()
-	}
+// drop gives an empty run's snapshot back.
+func (r *run) drop() run {
+	r.m.c.snapshots.put(r.copied)
+	return run{}
 }

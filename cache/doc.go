@@ -19,11 +19,19 @@
 // does not change: under the policy wait a writer waits; under the policy copy
 // he writes to a shadow, which takes the frame's place when the write-out is
 // done, so there are at most two copies. A page that was written stays in
-// memory until a flush has made it stable (flush.go).
+// memory until a flush has made it stable (sync.go).
+//
+// Some pages change without a call: the holder of a pin stores when he likes
+// (pin.go), and so does a process that has the memory mapped (attach.go). Those
+// are written from a snapshot. A pinned page counts as dirty for as long as it is
+// pinned; a mapped one becomes dirty before its first store, and write access is
+// taken away, for a whole run with one call, before it is written out. Held pages
+// are dirty for their holder alone, and no walk finds them (hold.go).
 //
 // # Invariants
 //
-//  1. A frame under write-out does not change until the write has returned.
+//  1. What is under write-out, a frame or a snapshot of it, does not change until
+//     the write has returned.
 //  2. Before a page becomes dirty its owner has agreed (Reserve); if he refuses
 //     no byte changes. He is released once, when it is clean or dropped.
 //  3. While a page is not locked its tags agree with its word.
@@ -31,16 +39,21 @@
 //     backing has made that write durable, whoever else wrote the page out.
 //  5. A page whose write-out failed is dirty; a page whose flush failed becomes
 //     dirty again. Neither leaves memory unless it is discarded.
-//  6. The pages present and the shadows together stay within the budget.
+//  6. The pages present and the shadows together stay within the budget; the
+//     snapshots are a few buffers beside it.
 //  7. After a discard or truncate has returned, nothing older than it comes
-//     back: no fill, write-out or insertion overlaps it.
+//     back: no fill, write-out, insertion or pin overlaps it.
+//  8. The last store through a pin or a mapping reaches the backing with the next
+//     write-out after it, whatever was written out in between.
 //
 // # Lock order
 //
-//	handle.mu, Cache.mu
-//	  flush group (flush.go)
+//	Handle.mu, Hold.mu, Pin.mu, Cache.mu
+//	  flush group (sync.go)
 //	    range of a mapping (ranges)
+//	      a snapshot buffer
 //	      page locks, ascending
+//	        mappers (Protect; they do not call the cache)
 //	        backing (its own locks; it does not call the cache while it holds one)
 //	        wait queues, tag trees, reclaim queues, shadows, errseq
 //

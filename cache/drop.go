@@ -52,9 +52,15 @@ func (m *Mapping) zeroPages(first, end int64, how func(off, n int64) error) erro
 }
 
 // takeAway drops the pages of [first, end) and then tells the backing. Requires
-// the range held exclusively, so that nothing old comes in between.
+// the range held exclusively, so that nothing old comes in between, nor a new
+// hold or pin.
 func (m *Mapping) takeAway(first, end int64, how func(off, n int64) error) error {
-	m.dropPages(first, end)
+	if n, ok := m.tags.held.next(first, end); ok {
+		return m.heldError(n)
+	}
+	if err := m.dropPages(first, end); err != nil {
+		return err
+	}
 	seam.Point("cache.takeaway", uint64(first))
 	err := how(first*PageSize, (end-first)*PageSize)
 	// What was done has to be flushed, even if it was done in part.
@@ -65,36 +71,64 @@ func (m *Mapping) takeAway(first, end int64, how func(off, n int64) error) error
 	return nil
 }
 
-// dropPages drops the present pages of [first, end), dirty ones too, after what
-// is being written out of them is done. Requires the range held exclusively.
-func (m *Mapping) dropPages(first, end int64) {
-	batch := make([]page, 0, reclaimBatch)
-	for n := first; n < end; n++ {
-		if m.leaves.find(n) == nil {
+// nextPresent returns the first page of [n, end) that has a frame.
+func (m *Mapping) nextPresent(n, end int64) (page, bool) {
+	for ; n < end; n++ {
+		pg, ok := m.find(n)
+		if !ok {
 			n += leafPages - n%leafPages - 1
 			continue
 		}
-		pg := m.page(n)
-		if !pg.load().has(present) {
-			continue
+		if pg.load().has(present) {
+			return pg, true
 		}
+	}
+	return page{}, false
+}
+
+// dropPages drops the present pages of [first, end), dirty ones too, after what
+// is being written out of them is done. A pinned page cannot go: it is zeroed.
+// Requires the range held exclusively.
+func (m *Mapping) dropPages(first, end int64) error {
+	batch := make([]page, 0, reclaimBatch)
+	flush := func() { m.dropDirty(batch); batch = batch[:0] }
+	defer flush()
+	for pg, ok := m.nextPresent(first, end); ok; pg, ok = m.nextPresent(pg.n+1, end) {
 		if len(batch) == cap(batch) || !pg.tryLockDrained() {
-			m.dropDirty(batch)
-			batch = batch[:0]
+			flush()
 			m.lockToDrop(&pg)
 		} else if pg.load().has(writeback) {
 			pg.unlock(0, 0)
-			m.dropDirty(batch)
-			batch = batch[:0]
+			flush()
 			m.lockToDrop(&pg)
 		}
-		if !pg.load().has(present) { // reclaim was faster
+		switch w := pg.load(); {
+		case !w.has(present): // reclaim was faster
 			pg.unlock(0, 0)
-			continue
+		case w.has(pinsMask):
+			if err := m.zeroPinned(&pg, w); err != nil {
+				return err
+			}
+		default:
+			batch = append(batch, pg)
 		}
-		batch = append(batch, pg)
 	}
-	m.dropDirty(batch)
+	return nil
+}
+
+// zeroPinned makes a pinned page zeros, and unlocks it. Requires the page locked
+// and drained, and w its word.
+func (m *Mapping) zeroPinned(pg *page, w word) error {
+	if !w.has(reserved) {
+		if err := m.reserve(pg, &admission{}); err != nil {
+			return err
+		}
+		m.countDirty()
+	}
+	clear(m.arena.frames(pg.n, 1))
+	m.tags.dirty.set(pg.n)
+	pg.unlock(0, reserved|dirtyBits(allSectors))
+	return nil
 }
 
 // lockToDrop waits for a page that is not under write-out and not in use.
@@ -122,10 +156,22 @@ func (m *Mapping) dropDirty(pages []page) {
 	m.c.throttle.wake()
 }
 
+// OnPinned says what Truncate does with pinned pages.
+type OnPinned bool
+
+const (
+	// RefusePinned makes it fail with ErrPinned and change nothing.
+	RefusePinned OnPinned = false
+	// WaitPinned makes it wait until they are released; pins of what is to be cut
+	// off wait behind it, and then fail.
+	WaitPinned OnPinned = true
+)
+
 // Truncate makes the mapping size bytes long, a multiple of PageSize and at most
 // what it was made with. What is cut off is discarded from the backing too, and
-// reads as zeros if the mapping grows again; no page of it comes back.
-func (m *Mapping) Truncate(size int64) error {
+// reads as zeros if the mapping grows again; no page of it comes back. It fails
+// with ErrHeld if a page of it is held.
+func (m *Mapping) Truncate(size int64, pinned OnPinned) error {
 	limit := m.arenaPages() * PageSize
 	if size < 0 || size%PageSize != 0 || size > limit {
 		return fmt.Errorf("cache: %s: truncate to %d bytes: a multiple of %d up to %d is possible: %w",
@@ -134,12 +180,37 @@ func (m *Mapping) Truncate(size int64) error {
 	if limit == 0 {
 		return nil
 	}
-	// Everything is held, so that two of them have an order.
-	held := m.ranges.Acquire(0, limit, rangelock.Exclusive)
+	// The last page is always part of it, so that two of them have an order.
+	from := min(size, limit-PageSize)
+	held := m.ranges.Acquire(from, limit-from, rangelock.Exclusive)
 	defer m.ranges.Release(held)
-	old := m.size.Swap(size)
+	old := m.Size()
+	if size < old {
+		if n, ok := m.tags.held.next(size/PageSize, old/PageSize); ok {
+			return m.heldError(n)
+		}
+		if err := m.passPins(size/PageSize, old/PageSize, pinned); err != nil {
+			return err
+		}
+	}
+	m.size.Store(size)
 	if size >= old {
 		return nil
 	}
 	return m.takeAway(size/PageSize, old/PageSize, m.backing.Discard)
+}
+
+// passPins waits until no page of [first, end) is pinned, or refuses. Requires
+// the range held exclusively, so that none is pinned anew.
+func (m *Mapping) passPins(first, end int64, pinned OnPinned) error {
+	for pg, ok := m.nextPresent(first, end); ok; pg, ok = m.nextPresent(pg.n+1, end) {
+		switch {
+		case !pg.load().has(pinsMask):
+		case pinned == RefusePinned:
+			return fmt.Errorf("cache: %s: the page at %d cannot be cut off: %w", m.o.Name, pg.n*PageSize, ErrPinned)
+		default:
+			pg.wait(func(w word) bool { return !w.has(pinsMask) })
+		}
+	}
+	return nil
 }

@@ -92,6 +92,7 @@ func (c *Cache) writeOld() {
 		}
 		m.writeOut(m.tags.old, 0, m.arenaPages(), walk{retry: m.retry.due()})
 		m.tags.dirty.addTo(m.tags.old, 0, m.arenaPages())
+		m.tags.pinned.addTo(m.tags.old, 0, m.arenaPages())
 	}
 }
 

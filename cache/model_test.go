@@ -104,10 +104,10 @@ func runModel(t *testing.T, st Stability, manual bool) {
 		case 13:
 			if rng.IntN(10) == 0 {
 				cut := rng.Int64N(pages+1) * PageSize
-				if err := b.m.Truncate(cut); err != nil {
+				if err := b.m.Truncate(cut, RefusePinned); err != nil {
 					t.Fatal(err)
 				}
-				if err := b.m.Truncate(size); err != nil {
+				if err := b.m.Truncate(size, RefusePinned); err != nil {
 					t.Fatal(err)
 				}
 				clear(model[cut:])

@@ -167,7 +167,7 @@ func (c *Cache) pick(e entry, fromMain bool) (page, bool) {
 		c.queues.putBack(e, true)
 		return page{}, false
 	}
-	if w.dirty() != 0 || w.has(writeback|reserved|shadow) || !e.m.tags.unstable.isStable(e.n) {
+	if w.dirty() != 0 || w.has(writeback|reserved|shadow|pinsMask) || !e.m.tags.unstable.isStable(e.n) {
 		pg.unlock(0, 0)
 		c.queues.putBack(e, fromMain)
 		return page{}, false

@@ -115,7 +115,7 @@ func TestTruncate(t *testing.T) {
 	b.write(fill(64*PageSize, 1), 0)
 	b.sync()
 	b.write(fill(10*PageSize, 2), 40*PageSize)
-	if err := b.m.Truncate(42 * PageSize); err != nil {
+	if err := b.m.Truncate(42*PageSize, RefusePinned); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.h.ReadAt(make([]byte, 1), 42*PageSize); err == nil {
@@ -124,7 +124,7 @@ func TestTruncate(t *testing.T) {
 	if _, err := b.h.WriteAt(make([]byte, 2), 42*PageSize-1); err == nil {
 		t.Error("a write across the end succeeded")
 	}
-	if err := b.m.Truncate(64 * PageSize); err != nil {
+	if err := b.m.Truncate(64*PageSize, RefusePinned); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.read(41*PageSize, 23*PageSize); got[0] != 2 || got[PageSize] != 0 || got[23*PageSize-1] != 0 {
@@ -134,7 +134,7 @@ func TestTruncate(t *testing.T) {
 	if b.s.outstanding() != 0 {
 		t.Errorf("%d pages are reserved", b.s.outstanding())
 	}
-	if b.m.Truncate(65*PageSize) == nil || b.m.Truncate(100) == nil || b.m.Truncate(-PageSize) == nil {
+	if b.m.Truncate(65*PageSize, WaitPinned) == nil || b.m.Truncate(100, WaitPinned) == nil || b.m.Truncate(-PageSize, WaitPinned) == nil {
 		t.Error("an impossible size was accepted")
 	}
 }

@@ -30,9 +30,10 @@ func (s *shadows) get(n int64) []byte {
 }
 
 // shadow gives a page under write-out a shadow that holds what its frame does,
-// if policy and budget allow. Requires the page locked and drained.
+// if policy and budget allow and nobody looks at the frame itself. Requires the
+// page locked and drained.
 func (m *Mapping) shadow(pg *page) bool {
-	if m.o.Stability != StabilityCopy || !m.c.tryCharge(1) {
+	if m.o.Stability != StabilityCopy || pg.load().has(pinsMask) || !m.c.tryCharge(1) {
 		return false
 	}
 	buf := pagePool.Get().(*[PageSize]byte)

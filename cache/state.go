@@ -31,12 +31,17 @@ const (
 //	bit    7  ahead      a reader that comes here triggers read-ahead
 //	bit    8  queued     an entry of the reclaim queues names the page
 //	bits  9-10  freq     how often it was used lately, up to 3
+//	bit   11  snapped    the write-out is from a snapshot: the frame may change
+//	bit   12  held       dirty for its holder alone, without the DIRTY tag
+//	bit   13  wmapped    mapped writable in another address space
 //	bits 16-23  dirty    a bit for each 512-byte sector
 //	bits 24-31  valid    a bit for each 512-byte sector
 //	bits 32-47  readers  how many tasks copy from the page at this moment
+//	bits 48-54  wpins    how many write pins there are
+//	bits 55-61  rpins    how many read pins there are
 //	bit   63  sealed     the leaf that holds the word is being given back
 //
-// Bits 11-15 and 48-62 are spare.
+// Bits 14, 15 and 62 are spare.
 //
 // Who makes which transition, always with the page locked:
 //
@@ -50,6 +55,12 @@ const (
 //	clean             dirty                     redirty (flush.go), when a flush failed
 //	writeback         writeback, shadow, dirty  writePage, policy copy
 //	writeback, shadow dirty                     complete
+//	writeback, snapped writeback, dirty         writePage
+//	clean             dirty, held               Hold.writePage (hold.go)
+//	held              dirty                     Hold.Release
+//	any               dirty, wmapped            Attachment.WriteFault (attach.go)
+//	dirty, wmapped    writeback                 claim, after the mappers' Protect
+//	any               pinned, and back          Handle.Pin, Pin.Release (pin.go)
 //	clean             absent                    evict (reclaim.go)
 //	any but writeback absent                    drop (drop.go)
 type word uint64
@@ -66,7 +77,12 @@ const (
 	queued    word = 1 << 8
 	freqOne   word = 1 << 9
 	freqMask  word = 3 << 9
+	snapped   word = 1 << 11
+	held      word = 1 << 12
+	wmapped   word = 1 << 13
 	readerOne word = 1 << 32
+	wpinOne   word = 1 << 48
+	rpinOne   word = 1 << 55
 	sealed    word = 1 << 63
 
 	dirtyShift        = 16
@@ -74,14 +90,23 @@ const (
 	dirtyMask    word = allSectors << dirtyShift
 	validMask    word = allSectors << validShift
 	readersMask  word = 0xffff << 32
-	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | dirtyMask | validMask
+	wpinsMask    word = maxPins << 48
+	rpinsMask    word = maxPins << 55
+	pinsMask          = wpinsMask | rpinsMask
+	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | wmapped | dirtyMask | validMask
 )
 
-func (w word) has(f word) bool  { return w&f != 0 }
-func (w word) dirty() uint8     { return uint8(w >> dirtyShift) }
-func (w word) valid() uint8     { return uint8(w >> validShift) }
-func (w word) readers() int     { return int(w & readersMask >> 32) }
-func (w word) freq() int        { return int(w & freqMask >> 9) }
+func (w word) has(f word) bool     { return w&f != 0 }
+func (w word) dirty() uint8        { return uint8(w >> dirtyShift) }
+func (w word) valid() uint8        { return uint8(w >> validShift) }
+func (w word) readers() int        { return int(w & readersMask >> 32) }
+func (w word) freq() int           { return int(w & freqMask >> 9) }
+func (w word) pinnedToWrite() bool { return w.has(wpinsMask) }
+
+// needsOwner says whether the page is, or may at any moment become, something
+// that has to be written out.
+func (w word) needsOwner() bool { return w.dirty() != 0 || w.has(writeback|wpinsMask) }
+
 func dirtyBits(mask uint8) word { return word(mask) << dirtyShift }
 func validBits(mask uint8) word { return word(mask) << validShift }
 
@@ -128,8 +153,12 @@ func checkWord(n int64, w word) {
 	ok(!w.has(writeback) || w.has(present), "written out without a frame")
 	ok(!w.has(shadow) || w.has(writeback) && w.dirty() != 0, "a shadow without write-out")
 	ok(!w.has(failed) || w.dirty() != 0 || w.has(writeback), "failed, but clean")
-	ok(!w.has(reserved) || w.dirty() != 0 || w.has(writeback), "reserved, but clean")
-	ok(w.has(reserved) || w.dirty() == 0 && !w.has(writeback), "dirty without its owner's consent")
+	ok(w.has(reserved) == w.needsOwner(), "the owner's consent does not fit")
+	ok(!w.has(snapped) || w.has(writeback), "snapped, but not written out")
+	ok(!w.has(shadow) || !w.has(pinsMask), "pinned, with a shadow")
+	ok(!w.has(pinsMask|wmapped) || w.valid() == allSectors, "pinned or mapped, but not wholly valid")
+	ok(!w.has(wmapped) || w.dirty() == allSectors, "mapped writable, but not dirty")
+	ok(!w.has(held) || w.dirty() != 0 && !w.has(writeback|wmapped|wpinsMask), "held, and in other hands")
 }
 
 func (w word) String() string {
@@ -139,11 +168,11 @@ func (w word) String() string {
 		name string
 	}{{locked, "locked"}, {waiters, "waiters"}, {present, "present"}, {writeback, "writeback"},
 		{reserved, "reserved"}, {shadow, "shadow"}, {failed, "failed"}, {ahead, "ahead"},
-		{queued, "queued"}, {sealed, "sealed"}} {
+		{queued, "queued"}, {snapped, "snapped"}, {held, "held"}, {wmapped, "wmapped"}, {sealed, "sealed"}} {
 		if w.has(f.bit) {
 			s = append(s, f.name)
 		}
 	}
-	return fmt.Sprintf("{%s dirty=%08b valid=%08b readers=%d freq=%d}",
-		strings.Join(s, " "), bits.Reverse8(w.dirty()), bits.Reverse8(w.valid()), w.readers(), w.freq())
+	return fmt.Sprintf("{%s dirty=%08b valid=%08b readers=%d pins=%d+%d freq=%d}", strings.Join(s, " "),
+		bits.Reverse8(w.dirty()), bits.Reverse8(w.valid()), w.readers(), w&wpinsMask/wpinOne, w&rpinsMask/rpinOne, w.freq())
 }

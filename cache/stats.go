@@ -7,6 +7,7 @@ type counters struct {
 	hits, misses, pagesRead     atomic.Int64
 	runsWritten, pagesWritten   atomic.Int64
 	evicted, shadows, throttled atomic.Int64
+	unannounced                 atomic.Int64
 }
 
 // Stats says how a cache is doing. Sizes are bytes.
@@ -34,6 +35,11 @@ type Stats struct {
 	Evicted   int64 `json:"evicted"`
 	Shadows   int64 `json:"shadows"`
 	Throttled int64 `json:"throttled"`
+	// Pinned and Held are bytes; Unannounced counts pages that were changed in
+	// memory by somebody who had not said so.
+	Pinned      int64 `json:"pinned"`
+	Held        int64 `json:"held"`
+	Unannounced int64 `json:"unannounced"`
 }
 
 // Stats returns the figures of the moment. It waits for nothing.
@@ -53,5 +59,8 @@ func (c *Cache) Stats() Stats {
 		Evicted:     n.evicted.Load(),
 		Shadows:     n.shadows.Load(),
 		Throttled:   n.throttled.Load(),
+		Pinned:      c.pins.used.Load() * PageSize,
+		Held:        c.holds.used.Load() * PageSize,
+		Unannounced: n.unannounced.Load(),
 	}
 }

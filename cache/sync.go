@@ -24,7 +24,14 @@ func (m *Mapping) sync(first, end int64) error {
 // returns when no write-out that was under way when it was called still is.
 func (m *Mapping) writeBack(first, end int64) {
 	m.tags.dirty.addTo(m.tags.towrite, first, end)
+	m.tags.pinned.addTo(m.tags.towrite, first, end)
 	m.writeOut(m.tags.towrite, first, end, walk{wait: true, retry: true})
+	m.waitForWriteOuts(first, end)
+}
+
+// waitForWriteOuts returns when no write-out of [first, end) that was under way
+// when it was called still is.
+func (m *Mapping) waitForWriteOuts(first, end int64) {
 	for n := first; ; n++ {
 		next, ok := m.tags.writeback.next(n, end)
 		if !ok {
@@ -49,13 +56,15 @@ func (m *Mapping) SyncRange(off, n int64) error {
 	return nil
 }
 
-// Quiet says whether no page that [off, off+n) touches is dirty or under
-// write-out. DIRTY is looked at twice: a page whose write-out fails goes from
-// WRITEBACK to DIRTY, all others the other way.
+// Quiet says whether no page that [off, off+n) touches is dirty, under write-out,
+// mapped writable (such a page is dirty), pinned for writing or held. DIRTY is
+// looked at twice: a page whose write-out fails goes from WRITEBACK to DIRTY, all
+// others the other way; and last, for it is where held and pinned pages go.
 func (m *Mapping) Quiet(off, n int64) bool {
 	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
 	t := m.tags
-	return !t.dirty.any(first, end) && !t.writeback.any(first, end) && !t.dirty.any(first, end)
+	return !t.dirty.any(first, end) && !t.held.any(first, end) && !t.pinned.any(first, end) &&
+		!t.writeback.any(first, end) && !t.dirty.any(first, end)
 }
 
 // stabilize flushes the backing if anything that was written waits for it.
@@ -129,7 +138,9 @@ func (m *Mapping) redirtyPage(pg *page) {
 		if !w.has(reserved) {
 			m.countDirty()
 		}
-		m.tags.dirty.set(pg.n)
+		if !w.has(held) {
+			m.tags.dirty.set(pg.n)
+		}
 		set = reserved | dirtyBits(w.valid())
 	}
 	u.mu.Lock()

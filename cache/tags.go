@@ -5,8 +5,8 @@ import (
 	"holdfast.dev/holdfast/internal/seam"
 )
 
-// tags are the sets of pages that walks look for. DIRTY, WRITEBACK and FAILED
-// mirror the page's word, and agree with it whenever the page is not locked;
+// tags are the sets of pages that walks look for. DIRTY, WRITEBACK, FAILED,
+// PINNED and HELD mirror the page's word, and agree with it whenever the page is not locked;
 // while it is locked, DIRTY may stay set for a page whose word is no longer
 // dirty, until WRITEBACK is set. So a walk for dirty pages that comes in the
 // middle of a claim finds the page, and then waits for its lock.
@@ -20,6 +20,12 @@ type tags struct {
 	towrite *tree
 	// old has the pages that were dirty at the flusher's last tick.
 	old *tree
+	// pinned has the pages that are pinned for writing. Their holders may change
+	// them at any moment, so to walks they are as good as dirty.
+	pinned *tree
+	// held has the pages that are dirty for their holder alone. No walk writes
+	// them.
+	held *tree
 
 	unstable unstable
 }
@@ -39,7 +45,7 @@ type unstable struct {
 
 func newTags(pages int64) *tags {
 	t := &tags{dirty: newTree(pages), writeback: newTree(pages), failed: newTree(pages),
-		towrite: newTree(pages), old: newTree(pages)}
+		towrite: newTree(pages), old: newTree(pages), pinned: newTree(pages), held: newTree(pages)}
 	t.unstable.written, t.unstable.flushing = newTree(pages), newTree(pages)
 	return t
 }
@@ -47,7 +53,7 @@ func newTags(pages int64) *tags {
 // forget takes page n out of every tag. Requires the page locked.
 func (t *tags) forget(n int64) {
 	seam.Point("cache.forget", uint64(n))
-	for _, s := range []*tree{t.dirty, t.failed, t.towrite, t.old} {
+	for _, s := range [...]*tree{t.dirty, t.failed, t.towrite, t.old} {
 		s.clear(n)
 	}
 	t.unstable.mu.Lock()
@@ -61,7 +67,9 @@ func (t *tags) check(n int64, w word) {
 	if !invariants.Enabled {
 		return
 	}
-	invariants.Check(t.dirty.has(n) == (w.dirty() != 0), "cache: page %d: DIRTY tag against %v", n, w)
+	invariants.Check(t.dirty.has(n) == (w.dirty() != 0 && !w.has(held)), "cache: page %d: DIRTY tag against %v", n, w)
+	invariants.Check(t.held.has(n) == w.has(held), "cache: page %d: HELD tag against %v", n, w)
+	invariants.Check(t.pinned.has(n) == w.pinnedToWrite(), "cache: page %d: PINNED tag against %v", n, w)
 	invariants.Check(t.writeback.has(n) == w.has(writeback), "cache: page %d: WRITEBACK tag against %v", n, w)
 	invariants.Check(t.failed.has(n) == w.has(failed), "cache: page %d: FAILED tag against %v", n, w)
 }

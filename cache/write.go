@@ -127,7 +127,10 @@ func (m *Mapping) tryWritePage(n int64, a int, p []byte, edges uint8, block bool
 	case !adm.suffices(w), w.valid()&edges != edges:
 		pg.unlock(0, 0)
 		return errAgain
-	case w.has(writeback) && !w.has(shadow) && !m.shadow(&pg):
+	case w.has(held):
+		pg.unlock(0, 0)
+		return m.heldError(n)
+	case w.has(writeback) && !w.has(shadow|snapped) && !m.shadow(&pg):
 		pg.unlock(0, 0)
 		if !block {
 			return errWouldWait
@@ -136,32 +139,46 @@ func (m *Mapping) tryWritePage(n int64, a int, p []byte, edges uint8, block bool
 		pg.waitWriteback()
 		return errAgain
 	}
-	return m.copyIn(&pg, &adm, a, p)
+	return m.copyIn(&pg, &adm, a, p, 0)
 }
 
-// copyIn asks the owner, changes the bytes, and unlocks the page dirty.
-// Requires the page locked and drained, and not under write-out unless it has a
-// shadow.
-func (m *Mapping) copyIn(pg *page, adm *admission, a int, p []byte) error {
+// copyIn asks the owner, changes the bytes, and unlocks the page dirty, for
+// everybody or as held. Requires the page locked and drained, and not under
+// write-out unless it has a shadow or that goes from a snapshot.
+func (m *Mapping) copyIn(pg *page, adm *admission, a int, p []byte, as word) error {
 	w := pg.load()
-	off := pg.n * PageSize
-	if !w.has(reserved) {
-		if err := m.backing.Reserve(off, PageSize); err != nil {
-			pg.unlock(0, 0)
-			return fmt.Errorf("cache: %s: %w: the page at %d may not become dirty: %w", m.o.Name, ErrRefused, off, err)
-		}
-		adm.dirty = false
+	if err := m.reserve(pg, adm); err != nil {
+		return err
 	}
-	set := reserved
+	set := reserved | as
 	if !w.has(present) {
 		adm.room = false
 		set |= present | m.enqueue(pg)
 	}
 	copy(m.contents(pg.n, w)[a:], p)
 	sectors := sectorMask(a, a+len(p))
-	if w.dirty() == 0 {
+	switch {
+	case as.has(held):
+		m.tags.held.set(pg.n)
+	case w.dirty() == 0:
 		m.tags.dirty.set(pg.n)
 	}
 	pg.unlock(0, set|dirtyBits(sectors)|validBits(sectors)|(w.touched()&freqMask))
+	return nil
+}
+
+// reserve asks the owner of a page that is to become dirty, unless he has agreed
+// already. If he refuses the page is unlocked as it was. Requires the page
+// locked.
+func (m *Mapping) reserve(pg *page, adm *admission) error {
+	if pg.load().has(reserved) {
+		return nil
+	}
+	off := pg.n * PageSize
+	if err := m.backing.Reserve(off, PageSize); err != nil {
+		pg.unlock(0, 0)
+		return fmt.Errorf("cache: %s: %w: the page at %d may not become dirty: %w", m.o.Name, ErrRefused, off, err)
+	}
+	adm.dirty = false
 	return nil
 }

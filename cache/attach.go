@@ -1,0 +1,222 @@
+package cache
+
+import (
+	"errors"
+	"slices"
+
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// Mapper has pages of a mapping in an address space where the processor stores
+// to them without a call. The pager of another process is one, and so is the
+// explorer's page table.
+type Mapper interface {
+	// Protect takes write access to count pages from first on away, and returns
+	// when no store with the old access can happen any more. It is called with
+	// the pages locked: it may not call the cache, has to return within a bounded
+	// time, and cannot fail; an address space that cannot be reached is detached.
+	Protect(first, count int64)
+	// Unannounced says that a page's bytes changed while nobody had write access
+	// to it: somebody stored to the memory itself. The same rules hold.
+	Unannounced(page int64)
+}
+
+// Attachment is a mapper's way into a mapping. Its methods may be called from
+// many goroutines at once; Close waits for them.
+//
+// Whoever has the memory can store to it whatever anybody promises. So from the
+// first attachment on every write-out of the mapping goes from a snapshot, and
+// only what was announced is relied on.
+type Attachment struct {
+	*Handle
+	mapper Mapper
+}
+
+// Attach lets a mapper in. It returns when no write-out is under way that is not
+// from a snapshot.
+func (m *Mapping) Attach(mapper Mapper) (*Attachment, error) {
+	h, err := m.Open()
+	if err != nil {
+		return nil, err
+	}
+	a := &Attachment{h, mapper}
+	m.attached.Lock()
+	m.attached.list = append(m.attached.list, a)
+	m.attached.Unlock()
+	if !m.exposed.Swap(true) {
+		m.waitForWriteOuts(0, m.arenaPages())
+	}
+	return a, nil
+}
+
+// Close ends the attachment, when its address space is gone or has none of the
+// pages any more. What was stored stays, and is written out like anything else.
+func (a *Attachment) Close() error {
+	err := a.Handle.Close()
+	t := &a.m.attached
+	t.Lock()
+	defer t.Unlock()
+	t.list = slices.DeleteFunc(t.list, func(b *Attachment) bool { return a == b })
+	return err
+}
+
+// Memory is the descriptor of the memory in which page n lies at n*PageSize. It
+// belongs to the cache.
+func (a *Attachment) Memory() int { return a.m.arena.fd }
+
+// ReadFault makes a page valid and calls grant, once, with a run of pages that
+// begins with it and has up to most that are valid already, so that it maps them
+// without write access. Until it returns they neither change nor leave.
+func (a *Attachment) ReadFault(n, most int64, grant func(first, count int64) error) error {
+	if err := a.begin(n*PageSize, PageSize); err != nil {
+		return err
+	}
+	defer a.calls.leave()
+	for {
+		count := a.m.enterRun(n, most)
+		if count == 0 {
+			if err := a.m.bringIn(n); err != nil {
+				return err
+			}
+			continue
+		}
+		err := grant(n, count)
+		for i := range count {
+			pg := a.m.page(n + i)
+			pg.leave()
+		}
+		return err
+	}
+}
+
+// enterRun enters page n and up to most in all, as far as they are valid and
+// their frame is what readers see.
+func (m *Mapping) enterRun(n, most int64) (count int64) {
+	for count < max(most, 1) && n+count < m.pages() {
+		pg := m.page(n + count)
+		w, ok := pg.enter(allSectors)
+		if !ok {
+			break
+		}
+		if w.has(shadow) {
+			pg.leave()
+			break
+		}
+		count++
+	}
+	return count
+}
+
+// bringIn makes page n one that can be entered, or waits until it may be.
+func (m *Mapping) bringIn(n int64) error {
+	pg := m.page(n)
+	w := pg.load()
+	switch {
+	case w.valid() != allSectors:
+		return m.prefetch(n*PageSize, PageSize)
+	case w.has(shadow):
+		pg.waitWriteback()
+	default:
+		m.awaitEntry(&pg, w)
+	}
+	return nil
+}
+
+// WriteFault makes a page valid, asks its owner, and marks it dirty and mapped
+// writable; then it calls grant, once, to give write access to it and to up to
+// most pages in all that follow and are ready. If the owner refuses it fails with
+// ErrRefused, or with ErrHeld: no byte has changed, and the store must fail.
+func (a *Attachment) WriteFault(n, most int64, grant func(first, count int64) error) error {
+	if err := a.begin(n*PageSize, PageSize); err != nil {
+		return err
+	}
+	defer a.calls.leave()
+	for {
+		if err := a.m.prefetch(n*PageSize, PageSize); err != nil {
+			return err
+		}
+		err := a.tryWriteFault(n, most, grant)
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+}
+
+func (a *Attachment) tryWriteFault(n, most int64, grant func(first, count int64) error) error {
+	m := a.m
+	if err := m.openToWrite(n, true); err != nil {
+		return err
+	}
+	count := int64(1)
+	for count < most && n+count < m.pages() && m.openToWrite(n+count, false) == nil {
+		count++
+	}
+	err := grant(n, count)
+	for i := range count {
+		pg := m.page(n + i)
+		pg.unlock(0, 0)
+	}
+	return err
+}
+
+// openToWrite marks a page dirty and mapped writable and leaves it locked, with
+// nobody in it. With wait false it does so only if it need not wait for anything.
+func (m *Mapping) openToWrite(n int64, wait bool) error {
+	adm := admission{m: m}
+	defer adm.close()
+	pg := m.page(n)
+	if err := adm.admit(n, pg.load()|present, wait); err != nil {
+		return err
+	}
+	if wait {
+		pg.lock()
+		pg.drain()
+	} else if !pg.tryLockDrained() {
+		return errWouldWait
+	}
+	w := pg.load()
+	switch {
+	case w.valid() != allSectors, !adm.suffices(w):
+		pg.unlock(0, 0)
+		return errAgain
+	case w.has(held):
+		pg.unlock(0, 0)
+		return m.heldError(n)
+	case w.has(writeback) && !w.has(snapped):
+		pg.unlock(0, 0)
+		if !wait {
+			return errWouldWait
+		}
+		adm.close()
+		pg.waitWriteback()
+		return errAgain
+	}
+	if err := m.reserve(&pg, &adm); err != nil {
+		return err
+	}
+	seam.Point("cache.writefault", uint64(n))
+	m.tags.dirty.set(n)
+	pg.change(0, reserved|wmapped|dirtyBits(allSectors))
+	return nil
+}
+
+// protect has every mapper take write access away. Requires the pages locked.
+func (m *Mapping) protect(first, count int64) {
+	for _, a := range m.attachments() {
+		a.mapper.Protect(first, count)
+	}
+}
+
+// tell lets the mappers know of a change that nobody announced: it was one of
+// them.
+func (m *Mapping) tell(n int64) {
+	for _, a := range m.attachments() {
+		a.mapper.Unannounced(n)
+	}
+}
+
+func (m *Mapping) attachments() []*Attachment {
+	m.attached.Lock()
+	defer m.attached.Unlock()
+	return slices.Clone(m.attached.list)
+}

@@ -1,0 +1,221 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+var (
+	// ErrTooManyPins says that as much is pinned as may be.
+	ErrTooManyPins = errors.New("too much is pinned")
+	// ErrPinned says that pages could not be cut off because they are pinned.
+	ErrPinned = errors.New("pinned")
+)
+
+const (
+	// maxPins is how many pins of a kind one page can have: what its word has
+	// room for.
+	maxPins = 1<<7 - 1
+	// pinShare is the part of the dirty limit that may be pinned, a quarter: what
+	// is pinned never becomes clean, and writers need room that does.
+	pinShare = 4
+)
+
+// PinMode says what the holder of a pin does.
+type PinMode uint8
+
+const (
+	// PinRead is for looking at the bytes.
+	PinRead PinMode = iota
+	// PinWrite is for changing them, at any moment and without a word.
+	PinWrite
+)
+
+// Pin is a range of a mapping whose frames stay where they are. While it is held
+// to write, its pages count as being written to at any moment: each write-out
+// goes from a snapshot, a sync makes durable what they hold when it comes by, and
+// their regions are never quiet. Reclaim leaves pinned pages, a discard zeroes
+// them in place, and Truncate waits for them or refuses. The handle's Close waits
+// for its pins.
+type Pin struct {
+	h          *Handle
+	first, end int64 // pages
+	a, b       int64 // bytes
+	mode       PinMode
+
+	mu struct {
+		seam.Mutex
+		released bool
+	}
+}
+
+// Pin pins [off, off+n), n above zero. To write, the owner is asked for each
+// page as before a write. It fails with ErrTooManyPins, ErrRefused or ErrHeld,
+// or if the pages cannot be read, and then nothing is pinned.
+func (h *Handle) Pin(off, n int64, mode PinMode) (*Pin, error) {
+	if err := h.begin(off, n); err != nil {
+		return nil, err
+	}
+	p, err := h.pin(off, n, mode)
+	if err != nil {
+		h.calls.leave() // a pin is a call that ends with its release
+		return nil, err
+	}
+	return p, nil
+}
+
+func (h *Handle) pin(off, n int64, mode PinMode) (*Pin, error) {
+	m := h.m
+	if n == 0 {
+		return nil, fmt.Errorf("cache: %s: a pin of no bytes at %d", m.o.Name, off)
+	}
+	p := &Pin{h: h, first: off / PageSize, end: off / PageSize, a: off, b: off + n, mode: mode}
+	last := (off + n - 1) / PageSize
+	if err := m.c.pins.take(last-p.first+1, m.c.o.DirtyLimit/PageSize/pinShare); err != nil {
+		return nil, fmt.Errorf("cache: %s: pin of %d bytes at %d: %w: a quarter of the dirty limit of %d may be",
+			m.o.Name, n, off, ErrTooManyPins, m.c.o.DirtyLimit)
+	}
+	for ; p.end <= last; p.end++ {
+		if err := m.pinPage(p.end, mode); err != nil {
+			p.unpin(0)
+			m.c.pins.give(last - p.first + 1)
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Bytes are the pinned bytes. What is stored there is part of the volume at once.
+// They are gone after the release: touching them then is a fault.
+func (p *Pin) Bytes() []byte { return p.h.m.arena.mem[p.a:p.b:p.b] }
+
+// Release ends the pin; what it pinned to write is dirty then. A second release
+// does nothing.
+func (p *Pin) Release() { p.release(allSectors) }
+
+// ReleaseUnchanged ends a pin through which nothing was stored since the pages
+// were last made durable: it makes none of them dirty.
+func (p *Pin) ReleaseUnchanged() { p.release(0) }
+
+func (p *Pin) release(dirty uint8) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.released {
+		return
+	}
+	p.mu.released = true
+	p.unpin(dirty)
+	p.h.m.c.pins.give(p.end - p.first)
+	p.h.calls.leave()
+}
+
+func (p *Pin) unpin(dirty uint8) {
+	for n := p.first; n < p.end; n++ {
+		pg := p.h.m.page(n)
+		pg.lock()
+		if p.mode == PinRead {
+			w := pg.load()
+			pg.unlock(w&rpinsMask, w&rpinsMask-rpinOne)
+			continue
+		}
+		p.h.m.unpinWrite(&pg, dirty)
+	}
+}
+
+// unpinWrite takes a write pin away and unlocks the page. DIRTY is set before
+// PINNED goes, so that no walk misses the page.
+func (m *Mapping) unpinWrite(pg *page, dirty uint8) {
+	w := pg.load()
+	pins := w&wpinsMask - wpinOne
+	if dirty != 0 {
+		m.tags.dirty.set(pg.n)
+	}
+	if pins == 0 {
+		m.tags.pinned.clear(pg.n)
+	}
+	clear := w & wpinsMask
+	if to := w&^clear | pins | dirtyBits(dirty); !to.needsOwner() {
+		clear |= m.release(pg)
+	}
+	pg.unlock(clear, pins|dirtyBits(dirty))
+}
+
+// pinPage pins one page, and waits for what that needs.
+func (m *Mapping) pinPage(n int64, mode PinMode) error {
+	for {
+		if err := m.prefetch(n*PageSize, PageSize); err != nil {
+			return err
+		}
+		if err := m.tryPinPage(n, mode); !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+}
+
+func (m *Mapping) tryPinPage(n int64, mode PinMode) error {
+	adm := admission{m: m}
+	defer adm.close()
+	pg := m.page(n)
+	if mode == PinWrite {
+		if err := adm.admit(n, pg.load()|present, true); err != nil {
+			return err
+		}
+	}
+	// A discard or truncate that is under way is over before the pin is there.
+	span := m.ranges.Acquire(n*PageSize, PageSize, rangelock.Shared)
+	defer m.ranges.Release(span)
+	pg.lock()
+	pg.drain()
+	w := pg.load()
+	mask, one := rpinsMask, rpinOne
+	if mode == PinWrite {
+		mask, one = wpinsMask, wpinOne
+	}
+	switch {
+	case n >= m.pages():
+		pg.unlock(0, 0)
+		return m.beyond(n)
+	case w.valid() != allSectors || mode == PinWrite && !adm.suffices(w):
+		pg.unlock(0, 0)
+		return errAgain
+	case w.has(writeback) && !w.has(snapped):
+		// The frame must hold still, or is not what readers see.
+		pg.unlock(0, 0)
+		pg.waitWriteback()
+		return errAgain
+	case mode == PinWrite && w.has(held):
+		pg.unlock(0, 0)
+		return m.heldError(n)
+	case w&mask == mask:
+		pg.unlock(0, 0)
+		return fmt.Errorf("cache: %s: %w: the page at %d has %d pins already", m.o.Name, ErrTooManyPins, n*PageSize, maxPins)
+	case mode == PinRead:
+		pg.unlock(w&mask, w&mask+one)
+		return nil
+	}
+	if err := m.reserve(&pg, &adm); err != nil {
+		return err
+	}
+	m.tags.pinned.set(n)
+	pg.unlock(w&mask, w&mask+one|reserved)
+	return nil
+}
+
+// quota is a number of pages that may be in some state at once.
+type quota struct{ used atomic.Int64 }
+
+var errQuota = errors.New("quota is used up")
+
+func (q *quota) take(n, limit int64) error {
+	if q.used.Add(n) > limit {
+		q.used.Add(-n)
+		return errQuota
+	}
+	return nil
+}
+
+func (q *quota) give(n int64) { q.used.Add(-n) }

@@ -1,0 +1,80 @@
+package cache
+
+import (
+	"bytes"
+
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+const (
+	// snapshotPages is how many pages are written from one snapshot: 256 KiB,
+	// past which a disk gains little.
+	snapshotPages = 64
+	// snapshotCount is how many snapshots there are at once. Their 4 MiB come
+	// beside the budget, for a write-out that had to wait for room that only
+	// write-outs make would wait for ever.
+	snapshotCount = 16
+)
+
+// snapshot is a copy of frames that others than the cache can change at any
+// moment: the holder of a pin, or a process that has the memory mapped. It is
+// what is written, to all legs, so nobody can make them differ.
+type snapshot struct{ mem []byte }
+
+// snapshots lends buffers. Who has one waits for nothing but the backing.
+type snapshots struct {
+	mu   seam.Mutex
+	back *seam.Cond
+	// Guarded by mu: those not in use, and how many were made.
+	free []*snapshot
+	made int
+}
+
+func (s *snapshots) init() { s.back = seam.NewCond(&s.mu) }
+
+// get returns a buffer, and waits for one if need be. The caller may hold no
+// page.
+func (s *snapshots) get() *snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.free) == 0 {
+		if s.made < snapshotCount {
+			s.made++
+			return &snapshot{mem: make([]byte, snapshotPages*PageSize)}
+		}
+		s.back.Wait()
+	}
+	last := len(s.free) - 1
+	b := s.free[last]
+	s.free = s.free[:last]
+	return b
+}
+
+// put gives a buffer back; nil is none.
+func (s *snapshots) put(b *snapshot) {
+	if b == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = append(s.free, b)
+	s.back.Signal()
+}
+
+// changedUnannounced says whether the frame of a page that was written from a
+// snapshot is no longer what was written, although nobody has said that he would
+// change it since: somebody wrote to the memory behind the cache's back. It is
+// counted, as his doing and nobody else's, and the page is dirty again. Requires
+// the page locked and w its word.
+func (r *run) changedUnannounced(pg *page, w word) bool {
+	if !r.m.exposed.Load() || w.dirty() != 0 || w.pinnedToWrite() || r.mask != 0 {
+		return false
+	}
+	at := (pg.n - r.n) * PageSize
+	if bytes.Equal(r.copied.mem[at:at+PageSize], r.m.arena.frames(pg.n, 1)) {
+		return false
+	}
+	r.m.c.counters.unannounced.Add(1)
+	r.m.tell(pg.n)
+	return true
+}
