@@ -24,6 +24,16 @@ var (
 	ErrOutOfRange = device.ErrOutOfRange
 	// ErrClosed says that the pool or the volume's handle is closed.
 	ErrClosed = cache.ErrClosed
+	// ErrRefused says that a page may not become dirty: its owner said no.
+	ErrRefused = cache.ErrRefused
+	// ErrHeld says that a page belongs to a Hold that is not released.
+	ErrHeld = cache.ErrHeld
+	// ErrPinned says that a page is pinned and what was asked cannot be done.
+	ErrPinned = cache.ErrPinned
+	// ErrTooManyPins and ErrHoldsFull say that as much is pinned, or held, as may
+	// be: a quarter of the dirty limit each.
+	ErrTooManyPins = cache.ErrTooManyPins
+	ErrHoldsFull   = cache.ErrHoldsFull
 	// ErrWriteOut says that written data has not reached the legs. It is kept in
 	// memory and tried again.
 	ErrWriteOut = cache.ErrWriteOut

@@ -67,6 +67,48 @@ func Example() {
 	// Output: main of 16777216 bytes holds "hold fast"
 }
 
+// A pin gives the bytes themselves; a hold keeps what was written from the legs
+// until all of it may go.
+func ExampleVolume_Pin() {
+	dir, remove := tempPool()
+	defer remove()
+	pool, err := holdfast.Open(dir, holdfast.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	v, err := pool.Volume("main")
+	if err != nil {
+		log.Fatal(err)
+	}
+	pin, err := v.Pin(8192, 9, holdfast.PinWrite)
+	if err != nil {
+		log.Fatal(err)
+	}
+	copy(pin.Bytes(), "hold fast")
+	pin.Release()
+
+	hold, err := v.Hold()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := hold.WriteAt([]byte("not yet"), 0); err != nil {
+		log.Fatal(err)
+	}
+	_, err = v.WriteAt([]byte("mine"), 0)
+	fmt.Println(errors.Is(err, holdfast.ErrHeld))
+	hold.Release()
+
+	p := make([]byte, 9)
+	if _, err := v.ReadAt(p, 8192); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s, %v\n", p, v.Sync())
+	// Output:
+	// true
+	// hold fast, <nil>
+}
+
 // Volumes are served over NBD by passing listeners.
 func ExamplePool_Serve() {
 	dir, remove := tempPool()

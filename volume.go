@@ -116,5 +116,6 @@ func (v *Volume) Extents(off, n int64, yield func(Extent) bool) error {
 type Extent = device.Extent
 
 // Close ends this use of the volume. It syncs nothing: what was written stays in
-// the pool's memory, and reaches the legs.
+// the pool's memory, and reaches the legs. It waits for calls that are under way,
+// and for pins and holds to be released.
 func (v *Volume) Close() error { return v.handle.Close() }

@@ -81,6 +81,12 @@ func describe(s holdfast.Status) string {
 	if m := s.Cache; m != nil {
 		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
 			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
+		if m.Pinned > 0 || m.Held > 0 {
+			fmt.Fprintf(w, "in use\t%v pinned, %v held\n", config.Size(m.Pinned), config.Size(m.Held))
+		}
+		if m.Unannounced > 0 {
+			fmt.Fprintf(w, "changed\t%d pages in memory behind the server's back, by clients that have it mapped\n", m.Unannounced)
+		}
 	}
 	for _, n := range s.NBD {
 		fmt.Fprintf(w, "client\t%s on %s since %s, %d requests in flight\n",
