@@ -73,7 +73,12 @@ type crash struct {
 	disks  []*powercut.Disk
 	floors *floors
 	vol    *cache.Handle
-	stats  crashStats
+	// pin, if not nil, pins pages from the volume's start to write; hold has some
+	// that nobody else writes to.
+	pin   *cache.Pin
+	hold  *cache.Hold
+	held  map[int]bool // sectors: no sync of others makes them durable
+	stats crashStats
 
 	// history has, for each sector, the version that is known to be durable and
 	// after it those written since; the last is what a reader sees.
@@ -122,7 +127,7 @@ func crashBase(t *testing.T) []*powercut.Disk {
 }
 
 func runCrash(seed uint64, base []*powercut.Disk) (crashStats, error) {
-	c := &crash{rng: devicetest.Rand(seed, 1), touched: map[int64]bool{}}
+	c := &crash{rng: devicetest.Rand(seed, 1), touched: map[int64]bool{}, held: map[int]bool{}}
 	for i := range c.history {
 		c.history[i] = []uint64{0}
 	}
@@ -194,6 +199,7 @@ func (c *crash) open() error {
 }
 
 func (c *crash) abandon() {
+	c.letGo()
 	if c.floors.cache != nil {
 		c.floors.cache.Abandon()
 	}
@@ -209,7 +215,7 @@ func (c *crash) step() error {
 		first = c.rng.IntN(128) // a hot region, written again and again
 	}
 	n := min(1+c.rng.IntN(24), crashSectors-first)
-	switch c.rng.IntN(14) {
+	switch c.rng.IntN(18) {
 	default:
 		return c.change(first, n, c.write)
 	case 0:
@@ -229,7 +235,11 @@ func (c *crash) step() error {
 		return c.floors.mirror.Cycle()
 	case 7:
 		c.floors.mirror.ResyncStep()
-	case 8:
+	case 8, 9:
+		return c.store(n)
+	case 10, 11:
+		return c.holdSome(first, n)
+	case 12:
 		if c.rng.IntN(4) == 0 {
 			return c.restart()
 		}
@@ -262,10 +272,24 @@ func (c *crash) writeZeroes(first, n int) error {
 // change changes a range, and sometimes makes it durable before anything else
 // (FUA).
 func (c *crash) change(first, n int, how func(first, n int) error) error {
+	if c.meetsHeld(first, n) {
+		return nil // it would be refused, after a part
+	}
 	if err := how(first, n); err != nil || c.rng.IntN(6) > 0 {
 		return err
 	}
 	return c.syncRange(first, n)
+}
+
+// meetsHeld says whether a page of the sectors is held.
+func (c *crash) meetsHeld(first, n int) bool {
+	const perPage = cache.PageSize / device.SectorSize
+	for i := first / perPage * perPage; i < first+n+perPage-1 && len(c.held) > 0; i++ {
+		if c.held[i] {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *crash) syncRange(first, n int) error {
@@ -274,6 +298,66 @@ func (c *crash) syncRange(first, n int) error {
 	}
 	c.durable(first, n)
 	return nil
+}
+
+// store pins the first pages, or stores to them through the pin, or lets go.
+func (c *crash) store(n int) (err error) {
+	switch {
+	case c.pin == nil:
+		c.pin, err = c.vol.Pin(0, int64(n)*device.SectorSize, cache.PinWrite)
+		if errors.Is(err, cache.ErrHeld) || errors.Is(err, cache.ErrTooManyPins) {
+			err = nil
+		}
+	case c.rng.IntN(4) == 0:
+		c.pin.Release()
+		c.pin = nil
+	default:
+		p := c.pin.Bytes()
+		c.version++
+		for i := range len(p) / device.SectorSize {
+			crashStamp(p[i*device.SectorSize:][:device.SectorSize], i, c.version)
+		}
+		c.wrote(0, len(p)/device.SectorSize, c.version)
+	}
+	return err
+}
+
+// holdSome writes as a group that is held, and releases it at another time.
+func (c *crash) holdSome(first, n int) (err error) {
+	if c.hold != nil {
+		c.hold.Release()
+		c.hold, c.held = nil, map[int]bool{}
+		return nil
+	}
+	if c.hold, err = c.vol.Hold(); err != nil {
+		return err
+	}
+	c.version++
+	for i := first; i < first+n; i++ {
+		p := make([]byte, device.SectorSize)
+		crashStamp(p, i, c.version)
+		_, err := c.hold.WriteAt(p, int64(i)*device.SectorSize)
+		if errors.Is(err, cache.ErrPinned) || errors.Is(err, cache.ErrHoldsFull) {
+			return nil
+		}
+		c.wrote(i, 1, c.version)
+		if err != nil {
+			return err
+		}
+		c.held[i] = true
+	}
+	return nil
+}
+
+// letGo releases what is pinned and held.
+func (c *crash) letGo() {
+	if c.pin != nil {
+		c.pin.Release()
+	}
+	if c.hold != nil {
+		c.hold.Release()
+	}
+	c.pin, c.hold, c.held = nil, nil, map[int]bool{}
 }
 
 func (c *crash) wrote(first, n int, version uint64) {
@@ -285,12 +369,15 @@ func (c *crash) wrote(first, n int, version uint64) {
 
 func (c *crash) durable(first, n int) {
 	for i := first; i < first+n; i++ {
-		c.history[i] = append(c.history[i][:0], c.history[i][len(c.history[i])-1])
+		if h := c.history[i]; !c.held[i] {
+			c.history[i] = append(h[:0], h[len(h)-1])
+		}
 	}
 }
 
 // restart closes the pool and opens it again.
 func (c *crash) restart() error {
+	c.letGo()
 	if err := c.floors.close(); err != nil {
 		return err
 	}

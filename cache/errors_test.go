@@ -215,6 +215,28 @@ func TestFullOfFailedPages(t *testing.T) {
 	b.sync()
 }
 
+// Pinned and held pages never become clean, and must not make a writer wait for
+// ever for those that cannot be written.
+func TestFullOfFailedAndPinnedPages(t *testing.T) {
+	const limit = 64
+	b := newBench(t, 1024, Options{DirtyLimit: limit * PageSize, Interval: time.Millisecond}, MappingOptions{})
+	p := b.pin(0, limit/pinShare*PageSize, PinWrite)
+	defer p.Release()
+	hd := b.hold()
+	defer hd.Release()
+	if _, err := hd.WriteAt(fill(limit/holdShare*PageSize, 1), 100*PageSize); err != nil {
+		t.Fatal(err)
+	}
+	b.s.fail("write", errDevice)
+	var err error
+	for i := int64(200); err == nil && i < 200+2*limit; i++ {
+		_, err = b.h.WriteAt(fill(PageSize, 1), i*PageSize)
+	}
+	if !errors.Is(err, errDevice) {
+		t.Fatalf("writing above the limit: %v", err)
+	}
+}
+
 // A read error is the reader's, and leaves nothing behind.
 func TestReadError(t *testing.T) {
 	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})

@@ -54,13 +54,20 @@ func (t *throttle) await(m *Mapping, limit int64) error {
 	c.flusher.wake()
 	defer func() { t.waiting-- }()
 	for c.reserved.Load() >= limit {
-		if c.failing.Load() >= limit {
+		if c.noneWillFree(limit) {
 			return fmt.Errorf("cache: %s: %w: the dirty limit of %d bytes is used up by pages that cannot be written: %w",
 				m.o.Name, ErrWriteOut, c.o.DirtyLimit, c.lastError())
 		}
 		t.freed.Wait()
 	}
 	return nil
+}
+
+// noneWillFree says whether write-out fails and every place is taken by a page
+// that it fails for, or that never becomes clean because it is pinned or held.
+func (c *Cache) noneWillFree(limit int64) bool {
+	failing := c.failing.Load()
+	return failing > 0 && failing+c.pins.used.Load()+c.holds.used.Load() >= limit
 }
 
 // slowsAnyone says whether a writer waits for a place.
