@@ -220,3 +220,39 @@ func (m *Mapping) attachments() []*Attachment {
 	defer m.attached.Unlock()
 	return slices.Clone(m.attached.list)
 }
+
+// Withdraw takes a page out of every address space and calls refuse, which sees
+// to it that accesses to it fail in one of them. While it runs the page's memory
+// is a hole, and nobody is given the page. If somebody has write access to it by
+// now, and so its owner's consent, or it is pinned, nothing is done and it returns
+// false.
+func (a *Attachment) Withdraw(n int64, refuse func() error) (bool, error) {
+	if err := a.begin(n*PageSize, 0); err != nil {
+		return false, err
+	}
+	defer a.calls.leave()
+	m := a.m
+	if n >= m.arenaPages() {
+		return true, refuse()
+	}
+	pg := m.page(n)
+	pg.lock()
+	defer pg.unlock(0, 0)
+	pg.drain()
+	w := pg.load()
+	switch {
+	case w.has(wmapped | pinsMask):
+		return false, nil
+	case !w.has(present):
+		return true, refuse()
+	}
+	frame := m.arena.frames(n, 1)
+	buf := pagePool.Get().(*[PageSize]byte)
+	defer pagePool.Put(buf)
+	copy(buf[:], frame)
+	m.arena.punch(n, 1)
+	seam.Point("cache.withdraw", uint64(n))
+	err := refuse()
+	copy(frame, buf[:])
+	return true, err
+}

@@ -229,6 +229,43 @@ func TestStoreRefused(t *testing.T) {
 	}
 }
 
+// A withdrawn page is a hole while the refusal is put in its place, and has its
+// bytes afterwards; a page that somebody may store to is left alone.
+func TestWithdraw(t *testing.T) {
+	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+	tab := b.attach()
+	b.write(fill(PageSize, 7), 3*PageSize)
+	for _, n := range []int64{3, 20} { // present, absent
+		done, err := tab.a.Withdraw(n, func() error {
+			if !bytes.Equal(b.m.arena.frames(n, 1), fill(PageSize, 0)) {
+				t.Errorf("page %d is in memory while it is withdrawn", n)
+			}
+			if b.h.TryReadAt(make([]byte, 1), n*PageSize) {
+				t.Errorf("page %d is given away while it is withdrawn", n)
+			}
+			b.m.arena.punch(n, 1)
+			return errDevice
+		})
+		if !done || !errors.Is(err, errDevice) {
+			t.Errorf("page %d: %v, %v", n, done, err)
+		}
+	}
+	if got := b.read(3*PageSize, PageSize); !bytes.Equal(got, fill(PageSize, 7)) {
+		t.Error("the withdrawn page lost its bytes")
+	}
+	if err := tab.store([]byte{1}, 3*PageSize); err != nil {
+		t.Fatal(err)
+	}
+	p := b.pin(5*PageSize, 1, PinRead)
+	defer p.Release()
+	for _, n := range []int64{3, 5} {
+		if done, err := tab.a.Withdraw(n, func() error { return errDevice }); done || err != nil {
+			t.Errorf("page %d, mapped writable or pinned, was withdrawn: %v", n, err)
+		}
+	}
+	b.sync()
+}
+
 // A run of write faults is granted at once, as far as the pages are ready.
 func TestWriteFaultRun(t *testing.T) {
 	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
