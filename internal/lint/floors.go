@@ -20,10 +20,13 @@ var floors = map[string][]string{
 	"volume":            {"device"},
 	"cache":             {"device"},
 	"nbd":               {"device"},
+	"attach":            {"device", "cache", "internal/uffd"},
 	"internal/config":   {"volume"},
-	".":                 {"device", "mirror", "volume", "cache", "nbd", "internal/config"},
+	"internal/uffd":     {},
+	".":                 {"device", "mirror", "volume", "cache", "nbd", "attach", "internal/config"},
 	"cmd/holdfast":      {".", "internal/config"},
 	"interop":           {},
+	"programs":          {},
 }
 
 // helpers are the packages that stand beside the house and may be used by all

@@ -1,0 +1,54 @@
+/* Map volumes of a Holdfast server into this process's memory.
+ *
+ * The memory can be loaded from and stored to by any thread. An access that
+ * cannot be had (the volume's owner refuses a store, the page cannot be read,
+ * the server is gone) raises SIGBUS; a store to a mapping for reading only,
+ * SIGSEGV. Forked children do not have the memory.
+ *
+ * Link with -pthread: one thread for each connection waits for the server's
+ * replies and, should the server end, makes the memory fail instead of keeping
+ * those who touch it waiting. All functions but holdfast_close may be called by
+ * many threads at once. Those that return int return 0, or -1 with errno set.
+ */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct holdfast;
+
+struct holdfast_map {
+	struct holdfast *server;
+	void *addr;	/* the memory */
+	size_t len;	/* its length in bytes */
+	int uffd, cut;	/* private */
+	uint64_t window;
+	struct holdfast_map *next;
+};
+
+enum { HOLDFAST_WILLNEED = 1, HOLDFAST_DONTNEED = 2, HOLDFAST_SEQUENTIAL = 3 };
+
+/* Connect to the socket of a server; NULL with errno set if that fails. */
+struct holdfast *holdfast_open(const char *path);
+
+/* Map n bytes of a volume from off on, both multiples of 4096; 0 bytes are all to
+ * the end. *m must stay where it is until holdfast_unmap. */
+int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t n, int writable,
+		 struct holdfast_map *m);
+
+/* Make durable what was stored before in the pages that [off, off+n) touches. */
+int holdfast_sync(struct holdfast_map *m, uint64_t off, uint64_t n);
+
+/* Say how [off, off+n) will be used. HOLDFAST_DONTNEED, for which both must be
+ * multiples of 4096, also makes the next access to a refused page be asked afresh
+ * at once; by itself that happens a moment later. */
+int holdfast_advise(struct holdfast_map *m, uint64_t off, uint64_t n, int advice);
+
+/* Unmap. What was stored stays. */
+int holdfast_unmap(struct holdfast_map *m);
+
+/* End the connection, after everything was unmapped. */
+void holdfast_close(struct holdfast *h);
+
+#endif

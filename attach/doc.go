@@ -1,0 +1,158 @@
+// Package attach maps volumes into the memory of other processes, with a pager
+// that announces every store to the cache before it happens.
+//
+// It has both sides: Server, which a Holdfast server runs, and Client, for the
+// programs that map. A client in C is in the folder c, and the protocol below is
+// all that another language needs.
+//
+// # How it works
+//
+// A window is a range of a volume in the memory of a client. It is a mapping of
+// the very memory in which the cache has the volume's pages (a memfd), watched
+// by a userfaultfd(2), of which the server holds a copy. A load from a page that
+// is not mapped makes the client's thread wait, until the server has brought the
+// page in and mapped it without write access, with neighbours that are in memory
+// already. A store to such a page waits again: the cache asks the page's owner,
+// marks the page dirty and mapped writable, and only then does the server give
+// access. Before a page is written out the cache has write access taken away
+// (Protect), so the next store is announced again.
+//
+// Faults are never served by the process that has them. A Go thread that faults
+// inside copy cannot be preempted, so a pager in the same process and the
+// collector would wait for each other for ever.
+//
+// # Invariants
+//
+//  1. Write access is given under the page's lock in the cache, to pages that the
+//     cache counts as dirty and mapped writable. When Protect returns nobody in
+//     the window can store to the pages, or the client has been detached.
+//  2. An access that is refused fails at that instruction (SIGBUS, or EFAULT in
+//     a system call), changes no byte, and takes nothing from other pages or other
+//     clients. A later access is asked afresh.
+//  3. No client can make a call of the cache wait longer than Options.Patience,
+//     nor make the server hold more than limits.go adds up.
+//  4. What a client has stored is the server's, however the client ends.
+//  5. No client reads a page that was not served: while no server serves it, it
+//     waits, and then it fails.
+//
+// # Refusal
+//
+// The kernel makes a page fail (UFFDIO_POISON) only where the page table has
+// nothing at all, and a store faults where the page is mapped for reading. Only
+// punching the memory takes a page out of another process. So the cache withdraws
+// the page: under its lock it copies the page, punches it, and copies it back;
+// the server drops what the kernel left in the page table of the write
+// protection, and puts the poison there. Nobody can map the page in between.
+//
+// A poisoned page fails for loads too. So the server offers it again after a
+// moment (healFirst), without write access; if it cannot be read it is tried
+// again, at growing intervals. Try does it at once, by dropping the page
+// (MADV_DONTNEED). Linux may write a line to the kernel's log for such a SIGBUS,
+// as for one that is due to broken memory.
+//
+// # What a client can do with the memory
+//
+// The descriptor is that of the volume's whole cache: who may map a part of a
+// volume may read what is cached of all of it, and, if the window is for
+// storing, change it, without the pager knowing. That is a right that it has
+// anyway. It cannot hurt more than its volume's contents: from the first
+// attachment on pages are written out from snapshots, and checksums and all legs
+// get the same snapshot, so the legs stay equal. Such a store may be lost, as
+// nobody announced it; where the cache notices one it is counted
+// (WindowStats.Unannounced).
+//
+// The descriptor for a window for reading is opened for reading, and the file's
+// mode keeps other users from opening it anew. A process of the server's own
+// user, or of root, can do that; it could trace the server as well.
+//
+// # When the other side goes
+//
+// If a client ends the kernel frees its memory, the server hears it from the
+// socket, and its dirty pages are written out like any other. A client that is
+// stopped holds up nobody: page tables are changed without it. One that keeps its
+// own address space locked is waited for as long as Options.Patience says, once,
+// and then detached.
+//
+// If the server ends, or detaches a client, faults wait, because the client has
+// the userfaultfd open too: otherwise the kernel would answer them with zeros.
+// The client's watcher hears it from the socket, replaces the mapping by one of
+// an empty file, in which every access is a SIGBUS, and wakes who waits. That
+// takes a goroutine that can run. A goroutine that waits in a plain load or store
+// is interrupted by the runtime after a moment and gives way, even to the only
+// processor (GOMAXPROCS=1). One that waits inside copy, or another routine of the
+// runtime, does not. So a Go program may hang, and has to be killed, if the
+// server ends while as many goroutines as there are processors wait inside copy,
+// or while one does and the collector has begun to stop the program. Where that
+// matters, leave processors over and copy through loops of plain loads and
+// stores, or map in a process of its own. The client in C has a thread for it and
+// no such limit.
+//
+// Forked children do not have the memory (MADV_DONTFORK): nobody would serve
+// their faults.
+//
+// # Errors
+//
+// Use Try around code that touches the memory:
+//
+//	err := attach.Try(func() { copy(m.Bytes()[off:], p) })
+//	if errors.Is(err, attach.ErrRefused) {
+//		// The volume's owner has no room for the page. No byte from there
+//		// on has changed.
+//	}
+//
+// # Protocol
+//
+// A Unix socket of type SOCK_SEQPACKET; every packet is one message of 128 bytes.
+// Integers are little-endian and unsigned.
+//
+//	 0  4  magic     the bytes HFMT
+//	 4  2  version   1
+//	 6  2  kind      of the request; a reply has 0x8000 more
+//	 8  8  id        chosen by the client; the reply has the same
+//	16  4  status    of a reply
+//	20  4  flags
+//	24  8  window
+//	32  8  off       bytes
+//	40  8  n         bytes
+//	48  8  addr
+//	56  8  zero
+//	64 64  text      padded with zero bytes
+//
+// Fields that a request does not use are zero. Requests are answered in any
+// order. Status is 0 for success, 1 access denied, 2 no such volume, 3 invalid, 4
+// failed, 5 closed, 6 no space; the text may say more. The requests:
+//
+//	1 hello   must be the first. Denied clients are told, and hung up on.
+//	2 map     text: the volume; off and n: the range, in whole pages, n = 0 to the
+//	          end; flags: 1 to store too. The reply has the window's number, the
+//	          range, and with it comes a descriptor of the memory (SCM_RIGHTS).
+//	          The client maps it at off: shared if it is to store; private and
+//	          for reading otherwise, since the kernel does not watch a shared
+//	          mapping of a descriptor for reading.
+//	3 serve   window; addr: where the memory is mapped; with a userfaultfd
+//	          (SCM_RIGHTS) with which all of it is registered, for missing pages,
+//	          minor faults and write protection. Its features must be exactly
+//	          PAGEFAULT_FLAG_WP, MISSING_SHMEM, THREAD_ID, MINOR_SHMEM,
+//	          EXACT_ADDRESS, WP_HUGETLBFS_SHMEM, WP_UNPOPULATED and POISON. It must
+//	          come soon after the map request, and once. The client keeps its own
+//	          copy open while it uses the memory.
+//	4 sync    window; off and n within the window: makes durable what was stored
+//	          before in the pages that the range touches.
+//	5 advise  window, off and n as for sync; flags: 1 the range will be needed, 3
+//	          the window is read sequentially. (2, not needed, is the client's own
+//	          affair: MADV_DONTNEED.)
+//	6 unmap   window: write access is taken away, and no faults are served any
+//	          more. After the reply the client unmaps.
+//
+// A request that cannot be done is answered with a status. Whoever breaks the
+// protocol (another size or magic, a descriptor that is not expected, a
+// userfaultfd that does not fit the window, a store to a window for reading) is
+// hung up on. A server that hangs up serves no faults: see above for what a
+// client has to do then.
+//
+// # Locks
+//
+// A page's lock in the cache is taken before window.access, pager and healer.mu;
+// none of these is held while the cache is called. Server.mu is taken before
+// session.mu.
+package attach

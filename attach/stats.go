@@ -1,0 +1,77 @@
+package attach
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+
+	"holdfast.dev/holdfast/cache"
+)
+
+// Stats is what a server did, and for whom.
+type Stats struct {
+	// ReadFaults and WriteFaults were served, Refused among them not granted.
+	ReadFaults, WriteFaults, Refused int64
+	// Protects is how often write access was taken away.
+	Protects int64
+	// Detached is how many clients were let go because of what they did.
+	Detached int64
+	// Clients are those of the moment, by process.
+	Clients []ClientStats
+}
+
+// ClientStats describes a client.
+type ClientStats struct {
+	PID     int32
+	UID     uint32
+	Windows []WindowStats
+}
+
+// WindowStats describes what a client has mapped.
+type WindowStats struct {
+	Volume      string
+	Off, Length int64
+	Writable    bool
+	// Unannounced is how often the volume's memory was found changed without a
+	// store having been announced. Where several clients have the volume it is
+	// counted for each, as it may have been any.
+	Unannounced int64
+}
+
+type counters struct {
+	readFaults, writeFaults, refused, protects, detached atomic.Int64
+}
+
+// Stats returns the server's counts. It never waits for a client or a volume.
+func (s *Server) Stats() Stats {
+	st := Stats{
+		ReadFaults:  s.count.readFaults.Load(),
+		WriteFaults: s.count.writeFaults.Load(),
+		Refused:     s.count.refused.Load(),
+		Protects:    s.count.protects.Load(),
+		Detached:    s.count.detached.Load(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.mu.sessions {
+		st.Clients = append(st.Clients, c.stats())
+	}
+	slices.SortFunc(st.Clients, func(a, b ClientStats) int { return cmp.Compare(a.PID, b.PID) })
+	return st
+}
+
+func (c *session) stats() ClientStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := ClientStats{PID: c.cred.Pid, UID: c.cred.Uid}
+	for _, w := range c.mu.windows {
+		st.Windows = append(st.Windows, WindowStats{
+			Volume: w.volume, Off: w.first * cache.PageSize, Length: w.pages * cache.PageSize,
+			Writable: w.writable, Unannounced: w.unannounced.Load(),
+		})
+	}
+	slices.SortFunc(st.Windows, func(a, b WindowStats) int {
+		return cmp.Or(cmp.Compare(a.Volume, b.Volume), cmp.Compare(a.Off, b.Off))
+	})
+	return st
+}

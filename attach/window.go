@@ -1,0 +1,132 @@
+package attach
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/internal/uffd"
+)
+
+// window is a range of a volume in the memory of a client. It is attached as
+// soon as it is asked for, and served once the client has sent its userfaultfd.
+type window struct {
+	c        *session
+	id       uint64
+	volume   string
+	writable bool
+	mem      *cache.Attachment
+	// The pages [first, first+pages) of the volume.
+	first, pages int64
+	// written has the parts in which stores were ever allowed: outside of them
+	// there is no write access to take away. It is marked before access is given,
+	// under the page's lock, so who has the lock sees it.
+	written blocks
+	around  atomic.Int64
+	// live says that faults are served, and everything here is in its place.
+	live atomic.Bool
+
+	// Used by the session's goroutine alone, until serve.
+	deadline *time.Timer
+	pager    *pager
+
+	fd    *uffd.FD
+	addr  uintptr
+	reach *reach
+
+	// access is held shared while access is given, and exclusively to end that.
+	access struct {
+		sync.RWMutex
+		ended bool
+	}
+	unannounced atomic.Int64
+}
+
+var _ cache.Mapper = (*window)(nil)
+
+// serve starts to serve faults at addr.
+func (w *window) serve(fd *uffd.FD, addr uintptr) error {
+	w.fd, w.addr = fd, addr
+	w.reach = newReach(func(op operation, addr uintptr, n int) error { return perform(fd, op, addr, n) }, w.c.s.o.Patience)
+	// Fails unless all that is mapped there is registered; there is no protection
+	// to take away yet.
+	if err := w.reach.do(opGrant, addr, int(w.pages*cache.PageSize)); err != nil {
+		return err
+	}
+	w.live.Store(true)
+	w.pager = newPager(w)
+	return nil
+}
+
+func (w *window) end() int64 { return w.first + w.pages }
+
+// at is where a page of the volume lies in the client's memory.
+func (w *window) at(page int64) uintptr { return w.addr + uintptr((page-w.first)*cache.PageSize) }
+
+// give does an operation that gives access, unless the window has ended.
+func (w *window) give(op operation, first, count int64) error {
+	w.access.RLock()
+	defer w.access.RUnlock()
+	if w.access.ended {
+		return ErrClosed
+	}
+	return w.reach.do(op, w.at(first), int(count*cache.PageSize))
+}
+
+// Protect implements cache.Mapper.
+func (w *window) Protect(first, count int64) {
+	if !w.writable || !w.live.Load() {
+		return
+	}
+	first, end := max(first, w.first), min(first+count, w.end())
+	if first >= end {
+		return
+	}
+	w.written.each(first-w.first, end-w.first, func(from, n int64) {
+		w.c.s.count.protects.Add(1)
+		w.judge(w.reach.do(opProtect, w.at(w.first+from), int(n*cache.PageSize)))
+	})
+}
+
+// judge lets the client go if its address space could not be reached as it
+// should. One that has ended needs no more.
+func (w *window) judge(err error) {
+	if err != nil && !errors.Is(err, uffd.ErrGone) && !errors.Is(err, ErrClosed) {
+		w.c.detach(err)
+	}
+}
+
+// Unannounced implements cache.Mapper.
+func (w *window) Unannounced(page int64) {
+	if w.writable {
+		w.unannounced.Add(1)
+	}
+}
+
+// release ends the window: nobody gets access any more, stores with the old
+// access end, and what was stored is the cache's. A client that goes on faults,
+// and waits for its own side to unmap.
+func (w *window) release() {
+	if w.deadline != nil {
+		w.deadline.Stop()
+	}
+	w.access.Lock()
+	w.access.ended = true
+	w.access.Unlock()
+	w.Protect(w.first, w.pages)
+	if w.fd != nil {
+		// A userfaultfd has nothing that closing could fail to write.
+		_ = w.fd.Close()
+	}
+	if w.pager != nil {
+		w.pager.wait()
+	}
+	if w.reach != nil {
+		w.reach.end()
+	}
+	if err := w.mem.Close(); err != nil && !errors.Is(err, cache.ErrClosed) {
+		w.c.s.log.warn("closing a window", "volume", w.volume, "err", err)
+	}
+}
