@@ -12,7 +12,7 @@ FUZZTIME ?= 30s
 SOAK ?= 10
 SOAKTIME ?= 8h
 
-.PHONY: build run test programs style vet race interop soak fuzz clean
+.PHONY: build run test prepare style vet race interop mapped soak fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
@@ -20,9 +20,9 @@ build:
 run: build
 	./holdfast up
 
-test: programs style vet race interop
+test: prepare style vet race interop mapped
 
-programs:
+prepare:
 	./interop/prepare
 
 style:
@@ -44,7 +44,11 @@ race:
 interop:
 	HOLDFAST_INTEROP=1 go test -race -count=1 -timeout 20m -v ./interop
 
-soak: programs
+# A million operations of fsx on a mapped volume, half of them for each policy.
+mapped:
+	go test -count=1 -timeout 20m ./programs -run Fsx -v -args -ops 500000
+
+soak: prepare
 	go test -race -tags invariants -count=$(SOAK) -timeout $(SOAKTIME) ./...
 	HOLDFAST_INTEROP=1 go test -race -count=$(SOAK) -timeout $(SOAKTIME) -v -run 'Kill|Kernel|Fio' ./interop
 

@@ -30,6 +30,9 @@
 //     every later read gives.
 //   - A page whose write-out fails stays in memory and is tried again. Each
 //     Volume, and each NBD connection, is told of it once, by its next sync.
+//   - What is stored through a pin, or by a process that has the volume mapped,
+//     is part of it at once, and durable after the next Sync; whatever is stored
+//     while a page is being written out, the legs get the same bytes.
 //   - If a leg fails the others do its work, and a leg that missed writes is not
 //     used again as if it had not.
 //   - Memory stays within the budget; whoever writes faster than the legs take
@@ -51,7 +54,7 @@
 //
 // # Where to read on
 //
-// Data flows down through nbd, cache, volume, mirror and device, each a package
+// Data flows down through nbd or attach, cache, volume, mirror and device, each a package
 // whose comment states its invariants, its lock order and its fault model. A
 // package knows only the one beneath it; this one puts them together (Pool.build)
 // and answers the region log's questions about what the cache holds (owner).

@@ -7,6 +7,7 @@ func (p *Pool) Abandon() {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	p.server.Shutdown(gone)
+	p.mapper.Shutdown(gone)
 	p.cache.Abandon()
 	p.mirror.Abandon()
 	p.lock.release()

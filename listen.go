@@ -25,6 +25,11 @@ const socketMode = 0o600
 // replaced: only the holder of the pool's lock gets this far, so nobody listens
 // there.
 func (p *Pool) ListenUnix(path string) (net.Listener, error) {
+	return listen("unix", path, socketMode)
+}
+
+// listen makes a Unix socket of a kind, with the mode from the moment it is there.
+func listen(network, path string, mode uint32) (net.Listener, error) {
 	if len(path) > unixPathMax {
 		return nil, fmt.Errorf("%s: %w: a Unix socket's path has at most %d bytes, this one has %d; move the pool, or name it by a shorter path",
 			path, ErrSettings, unixPathMax, len(path))
@@ -43,11 +48,11 @@ func (p *Pool) ListenUnix(path string) (net.Listener, error) {
 	// The mode of an unbound socket becomes that of its file when it is bound,
 	// so there is no moment at which others can connect.
 	c := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
-		var mode error
-		err := conn.Control(func(fd uintptr) { mode = unix.Fchmod(int(fd), socketMode) })
-		return errors.Join(err, mode)
+		var failed error
+		err := conn.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), mode) })
+		return errors.Join(err, failed)
 	}}
-	return c.Listen(context.Background(), "unix", path)
+	return c.Listen(context.Background(), network, path)
 }
 
 // under returns the path that a setting names, relative to the pool's directory.

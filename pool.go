@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast.dev/holdfast/attach"
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/config"
@@ -27,6 +28,7 @@ type Pool struct {
 
 	floors
 	server *nbd.Server
+	mapper *attach.Server
 
 	mu struct {
 		sync.Mutex
@@ -75,6 +77,7 @@ func (p *Pool) build(o Options) error {
 		return errors.Join(err, p.floors.close())
 	}
 	p.server = nbd.NewServer(nbd.Options{Exports: exports{p}, Log: o.Log})
+	p.mapper = attach.NewServer(attach.Options{Volumes: p.mapping, Allow: p.mayAttach, Log: o.Log})
 	return nil
 }
 
@@ -113,6 +116,7 @@ func (p *Pool) Close() error {
 	defer cancel()
 	return errors.Join(
 		p.server.Shutdown(ctx),
+		p.mapper.Shutdown(ctx),
 		p.floors.close(),
 		p.lock.release(),
 	)

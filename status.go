@@ -52,6 +52,7 @@ type Status struct {
 	Resync     mirror.ResyncStatus `json:"resync"`
 	Volumes    []VolumeStatus      `json:"volumes"`
 	NBD        []ConnectionStatus  `json:"nbd_connections"`
+	Mapped     []MappedStatus      `json:"mapped"`
 }
 
 // LegStatus describes a leg; errors are counted since the pool was opened.
@@ -79,6 +80,19 @@ type ConnectionStatus struct {
 	InFlight int       `json:"in_flight"`
 }
 
+// MappedStatus describes a range of a volume in another process's memory.
+type MappedStatus struct {
+	PID      int32  `json:"pid"`
+	UID      uint32 `json:"uid"`
+	Volume   string `json:"volume"`
+	Off      int64  `json:"offset"`
+	Length   int64  `json:"length"`
+	Writable bool   `json:"writable"`
+	// Unannounced is how often the volume's memory was found changed although
+	// nobody had been given write access.
+	Unannounced int64 `json:"unannounced"`
+}
+
 // Status returns how the pool is. It waits for neither legs nor clients.
 func (p *Pool) Status() Status {
 	stats := p.cache.Stats()
@@ -88,6 +102,11 @@ func (p *Pool) Status() Status {
 	s.Uptime = time.Since(p.opened).Seconds()
 	for _, c := range p.server.Stats().Clients {
 		s.NBD = append(s.NBD, ConnectionStatus{c.Remote, c.Export, c.Since, c.Inflight})
+	}
+	for _, c := range p.mapper.Stats().Clients {
+		for _, w := range c.Windows {
+			s.Mapped = append(s.Mapped, MappedStatus{c.PID, c.UID, w.Volume, w.Off, w.Length, w.Writable, w.Unannounced})
+		}
 	}
 	s.judge()
 	return s
@@ -124,7 +143,7 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 		Version: StatusVersion, Dir: p.dir,
 		Pool: m.Pool, Size: m.Size, Generation: m.Generation,
 		RegionSize: m.RegionSize, Policy: p.settings.RegionLog.Policy, Regions: m.Regions, Resync: m.Resync,
-		Volumes: []VolumeStatus{}, NBD: []ConnectionStatus{},
+		Volumes: []VolumeStatus{}, NBD: []ConnectionStatus{}, Mapped: []MappedStatus{},
 	}
 	for _, v := range table.Volumes() {
 		s.Volumes = append(s.Volumes, VolumeStatus{

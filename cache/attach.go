@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"holdfast.dev/holdfast/internal/seam"
@@ -227,11 +228,11 @@ func (m *Mapping) attachments() []*Attachment {
 // now, and so its owner's consent, or it is pinned, nothing is done and it returns
 // false.
 func (a *Attachment) Withdraw(n int64, refuse func() error) (bool, error) {
-	if err := a.begin(n*PageSize, 0); err != nil {
-		return false, err
+	m := a.m
+	if !a.calls.enter() {
+		return false, fmt.Errorf("cache: %s: %w", m.o.Name, ErrClosed)
 	}
 	defer a.calls.leave()
-	m := a.m
 	if n >= m.arenaPages() {
 		return true, refuse()
 	}

@@ -38,6 +38,7 @@ type server struct {
 	dir       string
 	pool      *holdfast.Pool
 	listeners []net.Listener
+	attach    net.Listener // nil if nobody may map
 	// unix and tcp are where clients connect; empty if nowhere.
 	unix, tcp string
 }
@@ -68,6 +69,13 @@ func serve(c console, dir string, tcp tcpFlags, ready func(*server)) (err error)
 		serving.Go(func() {
 			if err := pool.Serve(l); err != nil {
 				failed <- err
+			}
+		})
+	}
+	if s.attach != nil {
+		serving.Go(func() {
+			if err := pool.ServeAttach(s.attach); err != nil {
+				log.Warn("volumes cannot be mapped into other processes; NBD is served all the same", "err", err)
 			}
 		})
 	}
@@ -123,6 +131,13 @@ func (s *server) listen(flags tcpFlags, log *slog.Logger) (*controlServer, error
 		s.tcp = l.Addr().String() // tells the port where 0 was asked for
 		s.listeners = append(s.listeners, l)
 	}
+	if path := s.pool.AttachAddress(); path != "" {
+		l, err := s.pool.ListenAttach(path)
+		if err != nil {
+			return nil, err
+		}
+		s.attach = l
+	}
 	return startControl(s.pool, s.dir, log)
 }
 
@@ -130,6 +145,9 @@ func (s *server) closeListeners() error {
 	var all []error
 	for _, l := range s.listeners {
 		all = append(all, l.Close())
+	}
+	if s.attach != nil {
+		all = append(all, s.attach.Close())
 	}
 	return errors.Join(all...)
 }

@@ -92,6 +92,14 @@ func describe(s holdfast.Status) string {
 		fmt.Fprintf(w, "client\t%s on %s since %s, %d requests in flight\n",
 			n.Remote, n.Volume, n.Since.Format(time.DateTime), n.InFlight)
 	}
+	for _, m := range s.Mapped {
+		access := "to read"
+		if m.Writable {
+			access = "to write"
+		}
+		fmt.Fprintf(w, "mapped\tby process %d of user %d: %v of %s at %d, %s\n",
+			m.PID, m.UID, config.Size(m.Length), m.Volume, m.Off, access)
+	}
 	w.Flush()
 	b.WriteString("\n")
 	w = tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)

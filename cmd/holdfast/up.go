@@ -61,6 +61,9 @@ func (s *server) explain(c console) {
 	c.printf("                  qemu-img convert -n -O raw IMAGE %s\n", uri)
 	c.printf("  attach it       sudo modprobe nbd && sudo nbd-client %s /dev/nbd0 -name %s\n", s.kernelArgs(), volume)
 	c.printf("  detach it       sudo nbd-client -d /dev/nbd0\n")
+	if path := s.pool.AttachAddress(); path != "" {
+		c.printf("  map it          attach.Open(ctx, %q) in Go; in C see attach/c\n", path)
+	}
 	c.printf("  how it is       %s status %s\n", self, dir)
 	c.printf("  make durable    %s flush %s\n", self, dir)
 	c.printf("  stop it         Ctrl-C, or: kill %d\n\n", os.Getpid())

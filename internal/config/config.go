@@ -34,6 +34,7 @@ type Config struct {
 	RegionLog RegionLog         `toml:"region_log"`
 	Cache     Cache             `toml:"cache"`
 	NBD       NBD               `toml:"nbd"`
+	Attach    Attach            `toml:"attach"`
 	Volumes   map[string]Volume `toml:"volumes"`
 }
 
@@ -57,6 +58,14 @@ type NBD struct {
 	TCP  string `toml:"tcp"`
 }
 
+// Attach says where volumes are mapped into other processes, and for whom. An
+// empty path maps for nobody.
+type Attach struct {
+	Unix string `toml:"unix"`
+	// Allow are the numbers of the users who may, beside the server's own.
+	Allow []uint32 `toml:"allow"`
+}
+
 // Volume holds what can be set for one volume.
 type Volume struct {
 	Stability string `toml:"stability"`
@@ -78,6 +87,7 @@ func Default() Config {
 		RegionLog: RegionLog{Policy: PolicyVerified, Period: Duration(5 * time.Second)},
 		Cache:     Cache{Budget: 256 << 20, DirtyAge: Duration(5 * time.Second)},
 		NBD:       NBD{Unix: "nbd.sock"},
+		Attach:    Attach{Unix: "attach.sock"},
 	}
 }
 

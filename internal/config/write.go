@@ -2,6 +2,7 @@ package config
 
 import (
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -60,6 +61,8 @@ func render(c Config) string {
 		"@dirty_age@", line("dirty_age", c.Cache.DirtyAge, d.Cache.DirtyAge),
 		"@unix@", line("unix", c.NBD.Unix, d.NBD.Unix),
 		"@tcp@", tcpLine(c.NBD.TCP),
+		"@attach@", line("unix", c.Attach.Unix, d.Attach.Unix),
+		"@allow@", allowLine(c.Attach.Allow),
 		"@volumes@", volumes(c),
 	).Replace(template)
 }
@@ -69,6 +72,14 @@ func tcpLine(addr string) string {
 		return `# tcp = "127.0.0.1:10809"`
 	}
 	return "tcp = " + quote(addr)
+}
+
+func allowLine(uids []uint32) string {
+	if len(uids) == 0 {
+		return "# allow = [1000]"
+	}
+	s, _ := json.Marshal(uids) // numbers in TOML look the same
+	return "allow = " + string(s)
 }
 
 func volumes(c Config) string {
