@@ -169,7 +169,7 @@ func (c *session) handleSync(w *window, m *message) error {
 	c.inBackground(func() {
 		err := w.mem.SyncRange(w.first*cache.PageSize+int64(request.off), int64(request.n))
 		if err != nil {
-			c.s.log.warn("sync for a client failed", "pid", c.cred.Pid, "volume", w.volume, "err", err)
+			c.s.log.Warn("sync for a client failed", "pid", c.cred.Pid, "volume", w.volume, "err", err)
 		}
 		if err := c.answer(&request, err); err != nil {
 			c.detach(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/internal/limitlog"
 )
 
 // Options say what a server serves, to whom, and how.
@@ -60,7 +61,7 @@ func (o *Options) ensureDefaults() {
 // Server maps volumes into the memory of its clients.
 type Server struct {
 	o     Options
-	log   limitedLog
+	log   limitlog.Log
 	count counters
 
 	mu struct {
@@ -75,7 +76,7 @@ type Server struct {
 // NewServer returns a server that serves nothing before Serve is called.
 func NewServer(o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{o: o, log: limitedLog{out: o.Log}}
+	s := &Server{o: o, log: limitlog.Log{Out: o.Log}}
 	s.ended.L = &s.mu
 	s.mu.listeners = make(map[net.Listener]bool)
 	s.mu.sessions = make(map[*session]bool)
@@ -115,7 +116,7 @@ func (s *Server) Serve(l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("attach: listening on %v: %w", l.Addr(), err)
 		default:
-			s.log.warn("accept failed; trying again", "address", l.Addr(), "err", err)
+			s.log.Warn("accept failed; trying again", "address", l.Addr(), "err", err)
 			time.Sleep(acceptRetry)
 		}
 	}
@@ -148,7 +149,7 @@ func (s *Server) start(conn net.Conn) {
 	c, err := newSession(s, conn.(*net.UnixConn))
 	if err != nil {
 		conn.Close()
-		s.log.warn("client refused: it cannot be told who it is", "err", err)
+		s.log.Warn("client refused: it cannot be told who it is", "err", err)
 		return
 	}
 	s.mu.Lock()
@@ -161,7 +162,7 @@ func (s *Server) start(conn net.Conn) {
 	if refused {
 		conn.Close()
 		if full {
-			s.log.warn("client refused: too many", "pid", c.cred.Pid, "limit", s.o.MaxClients)
+			s.log.Warn("client refused: too many", "pid", c.cred.Pid, "limit", s.o.MaxClients)
 		}
 		return
 	}

@@ -135,6 +135,6 @@ func (c *session) logEnd(why error) {
 		c.s.o.Log.Debug("client left", args...)
 	default:
 		c.s.count.detached.Add(1)
-		c.s.log.warn("client detached", args...)
+		c.s.log.Warn("client detached", args...)
 	}
 }

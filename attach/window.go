@@ -127,6 +127,6 @@ func (w *window) release() {
 		w.reach.end()
 	}
 	if err := w.mem.Close(); err != nil && !errors.Is(err, cache.ErrClosed) {
-		w.c.s.log.warn("closing a window", "volume", w.volume, "err", err)
+		w.c.s.log.Warn("closing a window", "volume", w.volume, "err", err)
 	}
 }

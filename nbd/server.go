@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"holdfast.dev/holdfast/internal/limitlog"
 )
 
 // ErrServerClosed is what Serve returns after Shutdown.
@@ -49,7 +51,7 @@ func (o *Options) ensureDefaults() {
 // Server serves exports to NBD clients on any number of listeners.
 type Server struct {
 	o   Options
-	log limitedLog
+	log limitlog.Log
 
 	mu struct {
 		sync.Mutex
@@ -64,7 +66,7 @@ type Server struct {
 // NewServer returns a server that serves nothing before Serve is called.
 func NewServer(o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{o: o, log: limitedLog{out: o.Log}}
+	s := &Server{o: o, log: limitlog.Log{Out: o.Log}}
 	s.ended.L = &s.mu
 	s.mu.listeners = make(map[net.Listener]bool)
 	s.mu.conns = make(map[*conn]time.Time)

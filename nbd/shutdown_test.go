@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast.dev/holdfast/internal/limitlog"
 )
 
 // shutdown runs Shutdown with time enough, and fails the test if it fails.
@@ -206,14 +208,14 @@ func TestConnectionsAreCapped(t *testing.T) {
 	s := start(t, serving(newDisk(1<<20)), Options{MaxConns: 2, Log: logTo(&log)})
 	a, b := s.connect(false), s.dial()
 	b.expectGreeting()
-	for range 3 * logBurst {
+	for range 3 * limitlog.Burst {
 		c := s.dial()
 		c.expectEnd()
 	}
-	if st := s.Stats(); st.Accepted != 2 || st.Refused != 3*logBurst {
+	if st := s.Stats(); st.Accepted != 2 || st.Refused != 3*limitlog.Burst {
 		t.Errorf("%d accepted, %d refused", st.Accepted, st.Refused)
 	}
-	if n := strings.Count(log.String(), "too many"); n == 0 || n > logBurst {
+	if n := strings.Count(log.String(), "too many"); n == 0 || n > limitlog.Burst {
 		t.Errorf("%d lines are logged", n)
 	}
 	b.Close()
