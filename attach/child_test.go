@@ -37,8 +37,9 @@ func clientMain() {
 }
 
 type program struct {
-	c *Client
-	m *Mapping
+	c   *Client
+	m   *Mapping
+	pin *Pin
 }
 
 // do does one line: a word, a page of the mapping, a value, as far as it needs
@@ -98,6 +99,16 @@ func (p *program) do(line string) string {
 		err = p.raw(page, value)
 	case "leave": // without unmapping here
 		_, err = p.c.ask(&message{kind: kindUnmap, window: p.m.window}, -1)
+	case "pin", "pinro": // a page, and as many as the value says
+		flags := ReadWrite
+		if word == "pinro" {
+			flags = ReadOnly
+		}
+		p.pin, err = p.m.Pin(int64(page)*cache.PageSize, int64(value)*cache.PageSize, flags)
+	case "unpin":
+		err = p.pin.Release()
+	case "unpinunchanged":
+		err = p.pin.ReleaseUnchanged()
 	case "unmap":
 		err = p.m.Close()
 	case "close":

@@ -120,7 +120,7 @@
 //
 // Fields that a request does not use are zero. Requests are answered in any
 // order. Status is 0 for success, 1 access denied, 2 no such volume, 3 invalid, 4
-// failed, 5 closed, 6 no space; the text may say more. The requests:
+// failed, 5 closed, 6 no space, 7 refused; the text may say more. The requests:
 //
 //	1 hello   must be the first. Denied clients are told, and hung up on.
 //	2 map     text: the volume; off and n: the range, in whole pages, n = 0 to the
@@ -143,6 +143,10 @@
 //	          affair: MADV_DONTNEED.)
 //	6 unmap   window: write access is taken away, and no faults are served any
 //	          more. After the reply the client unmaps.
+//	7 pin     window, off and n as for sync; flags: 1 to store too. The reply has
+//	          the pin's number in addr. A window's pins end with it.
+//	8 unpin   window; addr: the pin; flags: 1 if nothing was stored through it
+//	          since its pages were last durable.
 //
 // A request that cannot be done is answered with a status. Whoever breaks the
 // protocol (another size or magic, a descriptor that is not expected, a

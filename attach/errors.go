@@ -48,6 +48,7 @@ const (
 	statusFailed  = 4
 	statusClosed  = 5
 	statusNoSpace = 6
+	statusRefused = 7
 )
 
 var statusErrors = map[uint32]error{
@@ -57,6 +58,7 @@ var statusErrors = map[uint32]error{
 	statusFailed:  ErrFailed,
 	statusClosed:  ErrClosed,
 	statusNoSpace: unix.ENOSPC,
+	statusRefused: ErrRefused,
 }
 
 // statusOf is what a client is told of an error.
@@ -72,6 +74,8 @@ func statusOf(err error) uint32 {
 		return statusInvalid
 	case errors.Is(err, ErrClosed), errors.Is(err, cache.ErrClosed):
 		return statusClosed
+	case errors.Is(err, cache.ErrRefused), errors.Is(err, cache.ErrHeld), errors.Is(err, cache.ErrTooManyPins):
+		return statusRefused
 	case errors.Is(err, unix.ENOSPC):
 		return statusNoSpace
 	}

@@ -65,6 +65,10 @@ const (
 	// must not turn the cache over.
 	willNeedMost = 64 << 20
 
+	// pinsMost is how many pins a window has at once. How much they pin the cache
+	// bounds.
+	pinsMost = 256
+
 	// poisonedMost is how many refused pages of a window are looked after. One
 	// beyond stays refused until its client drops it.
 	poisonedMost = 4096

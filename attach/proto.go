@@ -23,7 +23,12 @@ const (
 	kindSync   = 4
 	kindAdvise = 5
 	kindUnmap  = 6
+	kindPin    = 7
+	kindUnpin  = 8
 )
+
+// unpinUnchanged is the flag of an unpin request that leaves the pages clean.
+const unpinUnchanged = 1
 
 // message is a request or a reply.
 type message struct {

@@ -37,6 +37,10 @@ func (c *session) handle(m *message, fd int) error {
 		return c.handleSync(w, m)
 	case kindAdvise:
 		return c.handleAdvise(w, m)
+	case kindPin:
+		return c.handlePin(w, m)
+	case kindUnpin:
+		return c.handleUnpin(w, m)
 	case kindUnmap:
 		c.mu.Lock()
 		delete(c.mu.windows, m.window)

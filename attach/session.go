@@ -109,8 +109,11 @@ func (c *session) handshake() error {
 }
 
 // answer tells the client how his request went.
-func (c *session) answer(request *message, err error) error {
-	m := message{kind: request.kind | reply, id: request.id, window: request.window, status: statusOf(err)}
+func (c *session) answer(request *message, err error) error { return c.answerWith(request, 0, err) }
+
+// answerWith also tells him a number.
+func (c *session) answerWith(request *message, addr uint64, err error) error {
+	m := message{kind: request.kind | reply, id: request.id, window: request.window, addr: addr, status: statusOf(err)}
 	if err != nil {
 		m.text = plain(err)
 	}

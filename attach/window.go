@@ -42,6 +42,8 @@ type window struct {
 		ended bool
 	}
 	unannounced atomic.Int64
+
+	pins pins
 }
 
 var _ cache.Mapper = (*window)(nil)
@@ -126,6 +128,7 @@ func (w *window) release() {
 	if w.reach != nil {
 		w.reach.end()
 	}
+	w.pins.end()
 	if err := w.mem.Close(); err != nil && !errors.Is(err, cache.ErrClosed) {
 		w.c.s.log.Warn("closing a window", "volume", w.volume, "err", err)
 	}
