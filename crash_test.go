@@ -22,6 +22,11 @@ var (
 	crashCases = flag.Int("cases", 1500, "how many crash tests to run")
 )
 
+// failedSeeds once failed; they are run first.
+var failedSeeds = []uint64{
+	15282176332093577861, // a pinned page is written out though nobody stored to it
+}
+
 const (
 	crashVolume  = 2 << 20 // twice the smallest cache, so that reclaim works too
 	crashRegion  = 64 << 10
@@ -47,8 +52,11 @@ func TestCrash(t *testing.T) {
 	}
 	r := devicetest.Rand(devicetest.Seed(t), 0)
 	var total crashStats
-	for range *crashCases {
+	for i := range *crashCases {
 		seed := r.Uint64() | 1
+		if i < len(failedSeeds) {
+			seed = failedSeeds[i]
+		}
 		s, err := runCrash(seed, base)
 		if err != nil {
 			t.Fatalf("-seed=%d: %v", seed, err)
@@ -304,6 +312,7 @@ func (c *crash) syncRange(first, n int) error {
 func (c *crash) store(n int) (err error) {
 	switch {
 	case c.pin == nil:
+		c.touched[0] = true // it is written out, stored to or not
 		c.pin, err = c.vol.Pin(0, int64(n)*device.SectorSize, cache.PinWrite)
 		if errors.Is(err, cache.ErrHeld) || errors.Is(err, cache.ErrTooManyPins) {
 			err = nil
