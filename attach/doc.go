@@ -157,6 +157,6 @@
 // # Locks
 //
 // A page's lock in the cache is taken before window.access, pager and healer.mu;
-// none of these is held while the cache is called. Server.mu is taken before
-// session.mu.
+// none of these is held while the cache is called. The lock of the set of
+// sessions is taken before session.mu.
 package attach

@@ -74,7 +74,7 @@ func statusOf(err error) uint32 {
 		return statusInvalid
 	case errors.Is(err, ErrClosed), errors.Is(err, cache.ErrClosed):
 		return statusClosed
-	case errors.Is(err, cache.ErrRefused), errors.Is(err, cache.ErrHeld), errors.Is(err, cache.ErrTooManyPins):
+	case errors.Is(err, ErrRefused), errors.Is(err, cache.ErrRefused), errors.Is(err, cache.ErrHeld), errors.Is(err, cache.ErrTooManyPins):
 		return statusRefused
 	case errors.Is(err, unix.ENOSPC):
 		return statusNoSpace

@@ -82,8 +82,4 @@ const (
 	// askAgain is the pause before a store is asked for again that could not be
 	// refused at the moment, so that a pin does not keep a processor busy.
 	askAgain = 5 * time.Millisecond
-
-	// acceptRetry is the pause after a failed accept: the usual reason, too many
-	// open files, takes a moment to pass.
-	acceptRetry = 50 * time.Millisecond
 )

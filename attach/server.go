@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"slices"
-	"sync"
 	"time"
 
 	"holdfast.dev/holdfast/cache"
+	"holdfast.dev/holdfast/internal/clients"
 	"holdfast.dev/holdfast/internal/limitlog"
 )
 
@@ -60,27 +58,16 @@ func (o *Options) ensureDefaults() {
 
 // Server maps volumes into the memory of its clients.
 type Server struct {
-	o     Options
-	log   limitlog.Log
-	count counters
-
-	mu struct {
-		sync.Mutex
-		closing   bool
-		listeners map[net.Listener]bool
-		sessions  map[*session]bool
-	}
-	ended sync.Cond // a session ended; used with mu
+	o        Options
+	log      limitlog.Log
+	count    counters
+	sessions *clients.Set[*session]
 }
 
 // NewServer returns a server that serves nothing before Serve is called.
 func NewServer(o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{o: o, log: limitlog.Log{Out: o.Log}}
-	s.ended.L = &s.mu
-	s.mu.listeners = make(map[net.Listener]bool)
-	s.mu.sessions = make(map[*session]bool)
-	return s
+	return &Server{o: o, log: limitlog.Log{Out: o.Log}, sessions: clients.New[*session](o.MaxClients)}
 }
 
 // Listen makes the socket for Serve, of the network "unixpacket". Whoever can
@@ -102,46 +89,13 @@ func (s *Server) Serve(l net.Listener) error {
 		return fmt.Errorf("attach: this machine's pages have %d bytes, only %d are possible: %w",
 			os.Getpagesize(), cache.PageSize, errors.ErrUnsupported)
 	}
-	if !s.listen(l) {
+	err := s.sessions.Accept(l, s.start, func(err error) {
+		s.log.Warn("accept failed; trying again", "address", l.Addr(), "err", err)
+	})
+	if errors.Is(err, clients.ErrClosed) {
 		return ErrServerClosed
 	}
-	defer s.drop(l)
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(conn)
-		case s.isClosing():
-			return ErrServerClosed
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("attach: listening on %v: %w", l.Addr(), err)
-		default:
-			s.log.Warn("accept failed; trying again", "address", l.Addr(), "err", err)
-			time.Sleep(acceptRetry)
-		}
-	}
-}
-
-func (s *Server) listen(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.closing {
-		return false
-	}
-	s.mu.listeners[l] = true
-	return true
-}
-
-func (s *Server) drop(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.mu.listeners, l)
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.closing
+	return fmt.Errorf("attach: %w", err)
 }
 
 // start serves a client in a goroutine of its own, or refuses it.
@@ -152,26 +106,16 @@ func (s *Server) start(conn net.Conn) {
 		s.log.Warn("client refused: it cannot be told who it is", "err", err)
 		return
 	}
-	s.mu.Lock()
-	full := len(s.mu.sessions) >= s.o.MaxClients
-	refused := full || s.mu.closing
-	if !refused {
-		s.mu.sessions[c] = true
-	}
-	s.mu.Unlock()
-	if refused {
+	if err := s.sessions.Add(c); err != nil {
 		conn.Close()
-		if full {
+		if errors.Is(err, clients.ErrFull) {
 			s.log.Warn("client refused: too many", "pid", c.cred.Pid, "limit", s.o.MaxClients)
 		}
 		return
 	}
 	go func() {
 		c.run()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.mu.sessions, c)
-		s.ended.Broadcast()
+		s.sessions.Remove(c, nil)
 	}()
 }
 
@@ -179,28 +123,9 @@ func (s *Server) start(conn net.Conn) {
 // the clients go: their accesses fail from then on. It returns when all are gone,
 // or with an error when ctx ends before.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.mu.closing = true
-	listeners, sessions := slices.Collect(maps.Keys(s.mu.listeners)), slices.Collect(maps.Keys(s.mu.sessions))
-	s.mu.Unlock()
-	for _, l := range listeners {
-		l.Close()
-	}
-	for _, c := range sessions {
-		c.detach(ErrServerClosed)
-	}
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ended.Broadcast()
-	})
-	defer stop()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.mu.sessions) > 0 && ctx.Err() == nil {
-		s.ended.Wait()
-	}
-	if left := len(s.mu.sessions); left > 0 {
+	s.sessions.Close()
+	s.sessions.Each(func(c *session, _ time.Time) { c.detach(ErrServerClosed) }, nil)
+	if left := s.sessions.Wait(ctx); left > 0 {
 		return fmt.Errorf("attach: shutdown: %d clients still wait for their volumes: %w", left, context.Cause(ctx))
 	}
 	return nil

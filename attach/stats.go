@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"holdfast.dev/holdfast/cache"
 )
@@ -51,11 +52,7 @@ func (s *Server) Stats() Stats {
 		Protects:    s.count.protects.Load(),
 		Detached:    s.count.detached.Load(),
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.mu.sessions {
-		st.Clients = append(st.Clients, c.stats())
-	}
+	s.sessions.Each(func(c *session, _ time.Time) { st.Clients = append(st.Clients, c.stats()) }, nil)
 	slices.SortFunc(st.Clients, func(a, b ClientStats) int { return cmp.Compare(a.PID, b.PID) })
 	return st
 }

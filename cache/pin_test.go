@@ -252,3 +252,29 @@ func TestPinRead(t *testing.T) {
 		t.Errorf("%d pages left memory after the release", n)
 	}
 }
+
+// The source of a write may be the memory of the place that it goes to, or of
+// the page beside it.
+func TestWriteFromItself(t *testing.T) {
+	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+	want := make([]byte, 4*PageSize)
+	for i := range want {
+		want[i] = byte(i / 7)
+	}
+	b.write(want, 0)
+	p := b.pin(0, 4*PageSize, PinWrite)
+	defer p.Release()
+	for _, c := range []struct{ from, to, n int }{
+		{0, 0, 4 * PageSize}, {100, 100, 2 * PageSize}, {0, 2 * PageSize, 2 * PageSize}, {PageSize, 10, 3000},
+	} {
+		b.write(p.Bytes()[c.from:c.from+c.n], int64(c.to))
+		copy(want[c.to:], append([]byte(nil), want[c.from:c.from+c.n]...))
+		if !bytes.Equal(b.read(0, 4*PageSize), want) {
+			t.Fatalf("%d bytes from %d to %d went wrong", c.n, c.from, c.to)
+		}
+	}
+	b.sync()
+	if !bytes.Equal(b.stored(0, 4*PageSize), want) {
+		t.Error("the backing has something else")
+	}
+}

@@ -56,8 +56,8 @@
 //
 // # Locks
 //
-// Server.mu is taken before conn.mu. Neither is held while a socket is read or
-// written or an export is called.
+// The lock of the set of connections is taken before Server.mu and conn.mu. None
+// is held while a socket is read or written or an export is called.
 //
 // # Faults
 //

@@ -82,8 +82,4 @@ const (
 	// DefaultDrainTimeout is how long Shutdown waits for clients to take their
 	// last replies, if Options does not say.
 	DefaultDrainTimeout = 5 * time.Second
-
-	// acceptRetry is the pause after a failed accept: the usual reason, too many
-	// open files, takes a moment to pass.
-	acceptRetry = 50 * time.Millisecond
 )

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
+	"holdfast.dev/holdfast/internal/clients"
 	"holdfast.dev/holdfast/internal/limitlog"
 )
 
@@ -50,68 +49,32 @@ func (o *Options) ensureDefaults() {
 
 // Server serves exports to NBD clients on any number of listeners.
 type Server struct {
-	o   Options
-	log limitlog.Log
+	o     Options
+	log   limitlog.Log
+	conns *clients.Set[*conn]
 
 	mu struct {
 		sync.Mutex
-		draining  bool
-		listeners map[net.Listener]bool
-		conns     map[*conn]time.Time // when each began
-		past      Stats               // counts of connections that ended, and of the server
+		past Stats // counts of connections that ended, and of the server
 	}
-	ended sync.Cond // a connection ended; used with mu
 }
 
 // NewServer returns a server that serves nothing before Serve is called.
 func NewServer(o Options) *Server {
 	o.ensureDefaults()
-	s := &Server{o: o, log: limitlog.Log{Out: o.Log}}
-	s.ended.L = &s.mu
-	s.mu.listeners = make(map[net.Listener]bool)
-	s.mu.conns = make(map[*conn]time.Time)
-	return s
+	return &Server{o: o, log: limitlog.Log{Out: o.Log}, conns: clients.New[*conn](o.MaxConns)}
 }
 
 // Serve accepts connections from l, which it closes, until Shutdown is called:
 // then it returns ErrServerClosed. It may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
-	s.mu.Lock()
-	if s.mu.draining {
-		s.mu.Unlock()
+	err := s.conns.Accept(l, s.start, func(err error) {
+		s.complain("accept failed; trying again", "address", l.Addr(), "err", err)
+	})
+	if errors.Is(err, clients.ErrClosed) {
 		return ErrServerClosed
 	}
-	s.mu.listeners[l] = true
-	s.mu.Unlock()
-	defer s.drop(l)
-	for {
-		nc, err := l.Accept()
-		switch {
-		case err == nil:
-			s.start(nc)
-		case s.isDraining():
-			return ErrServerClosed
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("nbd: listening on %v: %w", l.Addr(), err)
-		default:
-			s.complain("accept failed; trying again", "address", l.Addr(), "err", err)
-			time.Sleep(acceptRetry)
-		}
-	}
-}
-
-// drop forgets a listener.
-func (s *Server) drop(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.mu.listeners, l)
-}
-
-func (s *Server) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.draining
+	return fmt.Errorf("nbd: %w", err)
 }
 
 // start serves a connection in a goroutine of its own, or refuses it.
@@ -121,40 +84,33 @@ func (s *Server) start(nc net.Conn) {
 		t.SetNoDelay(true)
 	}
 	c := newConn(s, nc)
-	now := time.Now()
-	nc.SetDeadline(now.Add(s.o.HandshakeTimeout))
-
+	nc.SetDeadline(time.Now().Add(s.o.HandshakeTimeout))
+	err := s.conns.Add(c)
 	s.mu.Lock()
-	full := len(s.mu.conns) >= s.o.MaxConns
-	refused := full || s.mu.draining
-	if refused {
+	if err != nil {
 		s.mu.past.Refused++
 	} else {
 		s.mu.past.Accepted++
-		s.mu.conns[c] = now
 	}
 	s.mu.Unlock()
-
-	if refused {
+	if err != nil {
 		nc.Close()
-		if full {
+		if errors.Is(err, clients.ErrFull) {
 			s.complain("connection refused: too many", "client", c.remote, "limit", s.o.MaxConns)
 		}
 		return
 	}
 	go func() {
 		c.serve()
-		s.forget(c)
+		s.conns.Remove(c, func() { s.forget(c) })
 	}()
 }
 
-// forget ends the bookkeeping for a connection that ended.
+// forget keeps the counts of a connection that ended.
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.mu.conns, c)
 	c.count.addTo(&s.mu.past)
-	s.ended.Broadcast()
 }
 
 // Shutdown ends the server: it stops accepting, answers what arrives from here
@@ -163,52 +119,25 @@ func (s *Server) forget(c *conn) {
 // when ctx ends, are cut off. It returns when every export is closed, or with an
 // error when ctx ends while an export is still working.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.mu.draining = true
-	for l := range s.mu.listeners {
-		l.Close()
-	}
-	for c := range s.mu.conns {
-		c.drain()
-	}
-	s.mu.Unlock()
+	s.conns.Close()
+	s.conns.Each(func(c *conn, _ time.Time) { c.drain() }, nil)
 
 	patience, cancel := context.WithTimeout(ctx, s.o.DrainTimeout)
 	defer cancel()
-	if s.awaitEnd(patience) == 0 {
+	if s.conns.Wait(patience) == 0 {
 		return nil
 	}
 	s.cutOff()
-	if left := s.awaitEnd(ctx); left > 0 {
+	if left := s.conns.Wait(ctx); left > 0 {
 		return fmt.Errorf("nbd: shutdown: %d connections still wait for their export: %w", left, context.Cause(ctx))
 	}
 	return nil
 }
 
-// awaitEnd waits until all connections have ended or ctx does, and returns how
-// many are left.
-func (s *Server) awaitEnd(ctx context.Context) int {
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ended.Broadcast()
-	})
-	defer stop()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.mu.conns) > 0 && ctx.Err() == nil {
-		s.ended.Wait()
-	}
-	return len(s.mu.conns)
-}
-
 // cutOff closes the sockets of all connections.
 func (s *Server) cutOff() {
-	s.mu.Lock()
-	left := slices.Collect(maps.Keys(s.mu.conns))
-	s.mu.Unlock()
-	for _, c := range left {
+	s.conns.Each(func(c *conn, _ time.Time) {
 		s.complain("client cut off: it did not finish in time", "client", c.remote)
 		c.nc.Close()
-	}
+	}, nil)
 }

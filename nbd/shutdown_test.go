@@ -34,7 +34,7 @@ func TestDrain(t *testing.T) {
 		until(t, "the miss waits", func() bool { return s.Stats().Clients[0].Inflight == 1 })
 		done := make(chan struct{})
 		go func() { defer close(done); s.shutdown() }()
-		until(t, "the server drains", s.isDraining)
+		until(t, "the server drains", s.conns.Closed)
 		until(t, "the connection drains", func() bool {
 			code, _ := cl.do(0, cmdRead, 0, 512, nil)
 			return code == nbdESHUTDOWN
@@ -171,12 +171,9 @@ func TestOptionsWhileDraining(t *testing.T) {
 			done := make(chan struct{})
 			go func() { defer close(done); s.shutdown() }()
 			until(t, "the connection drains", func() bool {
-				s.Server.mu.Lock()
-				defer s.Server.mu.Unlock()
-				for c := range s.Server.mu.conns {
-					return c.draining.Load()
-				}
-				return false
+				draining := false
+				s.Server.conns.Each(func(c *conn, _ time.Time) { draining = c.draining.Load() }, nil)
+				return draining
 			})
 			close(gate)
 			cl.optReplies(optInfo)

@@ -59,18 +59,32 @@ func (n *counters) addTo(s *Stats) {
 	s.Flushes += n.flushes.Load()
 }
 
+// add adds the counts of o.
+func (s *Stats) add(o *Stats) {
+	s.Accepted += o.Accepted
+	s.Refused += o.Refused
+	s.Broken += o.Broken
+	s.Requests += o.Requests
+	s.Errors += o.Errors
+	s.ReadBytes += o.ReadBytes
+	s.WrittenBytes += o.WrittenBytes
+	s.Flushes += o.Flushes
+}
+
 // Stats returns the server's counts since it began, and its connections, oldest
 // first. It waits for no client and no export.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.mu.past
-	for c, since := range s.mu.conns {
+	var st Stats
+	s.conns.Each(func(c *conn, since time.Time) {
 		c.count.addTo(&st)
 		c.mu.Lock()
 		st.Clients = append(st.Clients, ClientStats{c.remote, c.mu.name, since, c.mu.inflight})
 		c.mu.Unlock()
-	}
+	}, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		st.add(&s.mu.past)
+	})
 	slices.SortFunc(st.Clients, func(a, b ClientStats) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Remote, b.Remote))
 	})

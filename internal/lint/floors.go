@@ -38,6 +38,7 @@ var helpers = map[string][]string{
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
 	"internal/groupcommit": {"internal/invariants", "internal/seam"},
 	"internal/limitlog":    {},
+	"internal/clients":     {},
 	"internal/lint":        {},
 }
 
