@@ -54,8 +54,9 @@
 //
 // # Where to read on
 //
-// Data flows down through nbd or attach, cache, volume, mirror and device, each a package
-// whose comment states its invariants, its lock order and its fault model. A
-// package knows only the one beneath it; this one puts them together (Pool.build)
-// and answers the region log's questions about what the cache holds (owner).
+// Data flows down through nbd or attach, cache, volume, mirror and device, each a
+// package whose comment states its invariants, its lock order and its fault
+// model. A package knows only the one beneath it; this one puts them together
+// (floors, Pool) and answers the region log's questions about what the cache
+// holds (owner).
 package holdfast
