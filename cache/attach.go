@@ -44,10 +44,25 @@ func (m *Mapping) Attach(mapper Mapper) (*Attachment, error) {
 	m.attached.Lock()
 	m.attached.list = append(m.attached.list, a)
 	m.attached.Unlock()
-	if !m.exposed.Swap(true) {
-		m.waitForWriteOuts(0, m.arenaPages())
-	}
+	m.exposing.Lock()
+	m.exposed.Store(true)
+	m.exposing.Unlock()
+	m.waitForFrames()
 	return a, nil
+}
+
+// waitForFrames returns when no write-out from frames is under way any more.
+// Those that begin after exposed was set are from snapshots.
+func (m *Mapping) waitForFrames() {
+	for n := int64(0); ; n++ {
+		next, ok := m.tags.writeback.next(n, m.arenaPages())
+		if !ok {
+			return
+		}
+		pg := m.page(next)
+		pg.wait(func(w word) bool { return !w.has(writeback) || w.has(snapped) })
+		n = next
+	}
 }
 
 // Close ends the attachment, when its address space is gone or has none of the

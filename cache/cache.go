@@ -196,8 +196,10 @@ type Mapping struct {
 	// flushFails says that the last flush failed.
 	flushFails atomic.Bool
 	retry      retryTimer
-	// exposed says that others have had the memory: see Attachment.
-	exposed atomic.Bool
+	// exposed says that others have had the memory: see Attachment. It is set with
+	// exposing held, which claims of frames hold too.
+	exposed  atomic.Bool
+	exposing seam.Mutex
 	// cursor is the page where background write-out goes on.
 	cursor atomic.Int64
 

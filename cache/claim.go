@@ -64,8 +64,7 @@ func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
 		return r.drop()
 	}
 	w := pg.load()
-	switch {
-	case !wantsWriteOut(w):
+	if !wantsWriteOut(w) {
 		// Written out since the walk saw the tag, or the tag came late to a page
 		// that had just been claimed.
 		if set != m.tags.dirty {
@@ -73,11 +72,13 @@ func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
 		}
 		pg.unlock(0, 0)
 		return r.drop()
-	case r.copied == nil && w.pinnedToWrite():
-		// Pinned since it was looked at: again, with a snapshot.
+	}
+	if r.copied == nil && (w.pinnedToWrite() || !m.claimFrames()) {
+		// Pinned or exposed since it was looked at: again, with a snapshot.
 		pg.unlock(0, 0)
 		return m.collect(set, n, end, how)
-	case w.valid() != allSectors:
+	}
+	if w.valid() != allSectors {
 		r.mask = w.dirty()
 	}
 	r.count = 1
@@ -85,7 +86,22 @@ func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
 		m.extend(&r, set, end, how)
 	}
 	r.claim()
+	if r.copied == nil {
+		m.exposing.Unlock()
+	}
 	return r
+}
+
+// claimFrames says whether a run may be claimed to be written from its frames.
+// If so it leaves exposing locked, until the run is claimed: Attach, which waits
+// for such write-outs, then finds it under WRITEBACK.
+func (m *Mapping) claimFrames() bool {
+	m.exposing.Lock()
+	if m.exposed.Load() {
+		m.exposing.Unlock()
+		return false
+	}
+	return true
 }
 
 // wantsWriteOut says whether a page that a walk has found is to be written.

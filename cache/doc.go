@@ -53,6 +53,7 @@
 //	    range of a mapping (ranges)
 //	      a snapshot buffer
 //	      page locks, ascending
+//	        Mapping.exposing
 //	        mappers (Protect; they do not call the cache)
 //	        backing (its own locks; it does not call the cache while it holds one)
 //	        wait queues, tag trees, reclaim queues, shadows, errseq

@@ -26,12 +26,6 @@ func (m *Mapping) writeBack(first, end int64) {
 	m.tags.dirty.addTo(m.tags.towrite, first, end)
 	m.tags.pinned.addTo(m.tags.towrite, first, end)
 	m.writeOut(m.tags.towrite, first, end, walk{wait: true, retry: true})
-	m.waitForWriteOuts(first, end)
-}
-
-// waitForWriteOuts returns when no write-out of [first, end) that was under way
-// when it was called still is.
-func (m *Mapping) waitForWriteOuts(first, end int64) {
 	for n := first; ; n++ {
 		next, ok := m.tags.writeback.next(n, end)
 		if !ok {
