@@ -45,7 +45,7 @@ type Options struct {
 	Budget int64
 	// DirtyLimit is how many bytes may be dirty or under write-out before
 	// writers wait; Background, how many before the flusher starts. Defaults: a
-	// half and an eighth of Budget.
+	// half and an eighth of Budget, the latter at most half of DirtyLimit.
 	DirtyLimit, Background int64
 	// Age is how long a page may stay dirty before the flusher writes it out
 	// (it may take twice that); Interval, how often the flusher looks.
