@@ -9,8 +9,8 @@ import (
 )
 
 // Mapper has pages of a mapping in an address space where the processor stores
-// to them without a call. The pager of another process is one, and so is the
-// explorer's page table.
+// to them without a call: the pager of another process, or a page table in data
+// that a test goes through.
 type Mapper interface {
 	// Protect takes write access to count pages from first on away, and returns
 	// when no store with the old access can happen any more. It is called with
