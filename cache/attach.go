@@ -184,10 +184,7 @@ func (m *Mapping) openToWrite(n int64, wait bool) error {
 	if err := adm.admit(n, pg.load()|present, wait); err != nil {
 		return err
 	}
-	if wait {
-		pg.lock()
-		pg.drain()
-	} else if !pg.tryLockDrained() {
+	if !pg.lockDrained(wait) {
 		return errWouldWait
 	}
 	w := pg.load()

@@ -191,11 +191,10 @@ type Mapping struct {
 	errs    errseq
 	streams streams
 	// background has the tasks that read ahead.
-	background seam.Group
-	flushes    groupcommit.Group
-	// flushFails says that the last flush failed.
-	flushFails atomic.Bool
-	retry      retryTimer
+	background  seam.Group
+	flushes     groupcommit.Group
+	flushFaults flushFaults
+	retry       retryTimer
 	// exposed says that others have had the memory: see Attachment. It is set with
 	// exposing held, which claims of frames hold too.
 	exposed  atomic.Bool

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,6 +102,51 @@ func TestUntoldErrorReachesALateHandle(t *testing.T) {
 	}
 	if err := b.open().Sync(); err != nil {
 		t.Errorf("a handle that came after the telling was told %v", err)
+	}
+}
+
+// A sync that begins while a flush is under way that fails, and shares the next,
+// which does not, has not made durable what the first one covered: that is dirty
+// again. It says so, even to a handle that was told before that flushes fail.
+func TestSyncBehindAFailingFlush(t *testing.T) {
+	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+	other := b.open()
+	b.s.fail("flush", errDevice)
+	for _, h := range []*Handle{b.h, other} {
+		if err := h.Sync(); !errors.Is(err, errDevice) {
+			t.Fatal(err)
+		}
+	}
+	b.write(fill(PageSize, 1), 0)
+	b.c.writeSome(8)
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	begun := sync.OnceFunc(func() { close(flushing); <-goOn })
+	b.s.setBefore(func(op string, off, n int64) {
+		if op == "flush" {
+			begun()
+		}
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := other.Sync(); !errors.Is(err, errDevice) {
+			t.Errorf("the sync whose flush failed: %v", err)
+		}
+	})
+	<-flushing
+	b.s.fail("flush", nil) // from the next one on
+	wg.Go(func() {
+		if err := b.h.Sync(); err == nil && b.c.Stats().Dirty != 0 {
+			t.Error("a sync succeeded, and a page written before it is dirty")
+		}
+	})
+	for !b.m.flushes.Waiting() {
+		time.Sleep(time.Millisecond)
+	}
+	close(goOn)
+	wg.Wait()
+	b.sync()
+	if b.c.Stats().Dirty != 0 {
+		t.Error("the page is still dirty")
 	}
 }
 

@@ -64,6 +64,17 @@ func (p *page) drain() {
 	}
 }
 
+// lockDrained locks the page with nobody in it. With wait false it does so only
+// if that takes no waiting, and says whether it did.
+func (p *page) lockDrained(wait bool) bool {
+	if !wait {
+		return p.tryLockDrained()
+	}
+	p.lock()
+	p.drain()
+	return true
+}
+
 // tryLockDrained locks the page if nobody is in it.
 func (p *page) tryLockDrained() bool {
 	if !p.tryLock() {

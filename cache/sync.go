@@ -11,9 +11,16 @@ import (
 // called. It tags what is dirty TOWRITE and writes those, so it ends however
 // fast others write; then it waits for the pages that somebody else had claimed;
 // then it flushes.
+//
+// A flush that was under way when it began and failed since has made pages dirty
+// that it had taken for written: then it fails too, though its own flush did not.
 func (m *Mapping) sync(first, end int64) error {
+	before := m.flushFaults.count()
 	m.writeBack(first, end)
 	err := m.stabilize()
+	if err == nil {
+		err = m.flushFaults.since(before)
+	}
 	if n, bad := m.tags.failed.next(first, end); bad {
 		return fmt.Errorf("cache: %s: %w: the page at %d is still dirty: %w", m.o.Name, ErrWriteOut, n*PageSize, m.errs.last())
 	}
@@ -82,17 +89,17 @@ func (m *Mapping) flush() error {
 	err := m.backing.Flush()
 	if err == nil {
 		u.succeed()
-		m.flushFails.Store(false)
+		m.flushFaults.succeed()
 		return nil
 	}
 	err = fmt.Errorf("cache: %s: %w: flush: what was written since the last good one is written again: %w", m.o.Name, ErrWriteOut, err)
-	if other {
-		u.note()
-	}
 	m.redirty()
 	// As with pages that cannot be written, watchers are told that flushes fail,
-	// not of each: who asked for this one is told by its result.
-	if !m.flushFails.Swap(true) {
+	// not of each: who asked for this one is told by its result. It is counted
+	// when its pages are dirty: a sync that begins after the count finds them so.
+	first := m.flushFaults.fail(err)
+	u.fail(other)
+	if first {
 		m.errs.set(err)
 		m.c.o.Log.Error("flush failed", "volume", m.o.Name, "err", err)
 	}
@@ -147,3 +154,45 @@ func (m *Mapping) redirtyPage(pg *page) {
 // arenaPages is how many pages the mapping was made for, whatever it has been
 // truncated to.
 func (m *Mapping) arenaPages() int64 { return int64(len(m.arena.mem)) / PageSize }
+
+// flushFaults remembers the flushes of a mapping that failed.
+type flushFaults struct {
+	mu seam.Mutex
+	// Guarded by mu: how many there were, the last one's error, and whether no
+	// flush has succeeded since.
+	n       uint64
+	err     error
+	failing bool
+}
+
+// count is how many flushes have failed.
+func (f *flushFaults) count() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n
+}
+
+// since returns the last error if flushes have failed since there were n.
+func (f *flushFaults) since(n uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n == n {
+		return nil
+	}
+	return f.err
+}
+
+// fail counts a flush that failed, and says whether the one before did not.
+func (f *flushFaults) fail(err error) (first bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first = !f.failing
+	f.n, f.err, f.failing = f.n+1, err, true
+	return first
+}
+
+func (f *flushFaults) succeed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failing = false
+}

@@ -41,6 +41,8 @@ type unstable struct {
 	written, flushing *tree
 	// other says that something else than a page waits for a flush.
 	other bool
+	// busy says that a flush is under way, and what becomes of flushing is open.
+	busy bool
 }
 
 func newTags(pages int64) *tags {
@@ -101,14 +103,16 @@ func (u *unstable) note() {
 func (u *unstable) any() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.other || u.written.count.Load() != 0 || u.flushing.count.Load() != 0
+	return u.busy || u.other || u.written.count.Load() != 0
 }
 
 // begin moves what was written to flushing: what the flush that follows covers.
+// It returns whether that is more than pages.
 func (u *unstable) begin() (other bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	invariants.Check(u.flushing.count.Load() == 0, "cache: a flush began while another was under way")
+	invariants.Check(u.flushing.count.Load() == 0 && !u.busy, "cache: a flush began while another was under way")
+	u.busy = true
 	u.written, u.flushing = u.flushing, u.written
 	other, u.other = u.other, false
 	return other
@@ -119,6 +123,16 @@ func (u *unstable) succeed() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.flushing.reset()
+	u.busy = false
+}
+
+// fail ends a flush that failed, whose pages are dirty again. What else it was to
+// cover waits for the next.
+func (u *unstable) fail(other bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.other = u.other || other
+	u.busy = false
 }
 
 // reset empties the tree.

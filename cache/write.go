@@ -116,10 +116,7 @@ func (m *Mapping) tryWritePage(n int64, a int, p []byte, edges uint8, block bool
 	if err := adm.admit(n, pg.load(), block); err != nil {
 		return err
 	}
-	if block {
-		pg.lock()
-		pg.drain()
-	} else if !pg.tryLockDrained() {
+	if !pg.lockDrained(block) {
 		return errWouldWait
 	}
 	w := pg.load()

@@ -247,6 +247,36 @@ func TestFlushOnlyWhatNeedsIt(t *testing.T) {
 	}
 }
 
+// A sync that comes while another's flush is under way, for something that is no
+// page's, waits for a flush too: the one under way may yet fail.
+func TestSyncWaitsForFlushOfADiscard(t *testing.T) {
+	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+	b.sync()
+	if err := b.h.Discard(0, PageSize); err != nil {
+		t.Fatal(err)
+	}
+	flushing, goOn := make(chan struct{}), make(chan struct{})
+	begun := sync.OnceFunc(func() { close(flushing) })
+	b.s.setBefore(func(op string, off, n int64) {
+		if op == "flush" {
+			begun()
+			<-goOn
+		}
+	})
+	var wg sync.WaitGroup
+	wg.Go(b.sync)
+	<-flushing
+	synced := make(chan struct{})
+	wg.Go(func() { b.sync(); close(synced) })
+	select {
+	case <-synced:
+		t.Error("a sync returned before the discard was durable")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	wg.Wait()
+}
+
 func TestExtents(t *testing.T) {
 	b := newBench(t, 1024, Options{Manual: true}, MappingOptions{})
 	if _, err := b.s.Device.WriteAt(fill(1<<20, 1), 1<<20); err != nil {
