@@ -37,6 +37,7 @@ var helpers = map[string][]string{
 	"internal/seam":        {},
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
 	"internal/groupcommit": {"internal/invariants", "internal/seam"},
+	"internal/guard":       {},
 	"internal/limitlog":    {},
 	"internal/clients":     {},
 	"internal/lint":        {},
