@@ -19,6 +19,8 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrReadOnly says that the device was opened for reading only.
 	ErrReadOnly = errors.New("opened for reading only")
+	// ErrGuard says that bytes changed since their checksum was taken.
+	ErrGuard = errors.New("bytes do not fit their guard")
 )
 
 // OpError says which operation failed, where, and why.

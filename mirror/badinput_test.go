@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // reseal lets a test change a superblock where it stands and fixes its checksum.
@@ -241,7 +242,7 @@ func TestFormatRefuses(t *testing.T) {
 // A torn log block is no error; two torn slots make their regions dirty.
 func TestTornLog(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 3*testRegion, []byte("x")) // the third write of the block: slot 1
 	m.Abandon()

@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"bytes"
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 const (
@@ -43,7 +45,8 @@ func (r *Report) note(format string, args ...any) {
 }
 
 // Check looks at the superblocks and region logs of a pool that is not open,
-// and compares its legs outside the dirty regions. It writes nothing. The
+// and compares its legs with each other and with their guards, outside the dirty
+// regions. It writes nothing. The
 // error is not nil only if the arguments make no sense.
 func Check(legs []Leg) (Report, error) {
 	var r Report
@@ -68,7 +71,7 @@ func Check(legs []Leg) (Report, error) {
 	r.Pool = a.newest.sb.pool.String()
 	r.checkMembers(a)
 	dirty := r.checkLogs(a)
-	if a.inSync.len() > 1 {
+	if a.inSync.len() > 1 || a.newest.sb.geometry.guards != guard.None {
 		r.compare(a, dirty)
 	}
 	return r, nil
@@ -126,7 +129,7 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 	want, got := alignedBytes(checkPiece), alignedBytes(checkPiece)
 	for off := int64(0); off < g.dataSize; {
 		n := min(checkPiece, g.dataSize-off, g.regionSize-off&(g.regionSize-1))
-		if !hasBit(dirty, int(off>>g.shift())) && !allHoles(legs, g.dataOff()+off, n) {
+		if !hasBit(dirty, int(off>>g.shift())) && !unused(legs, g, off, n) {
 			r.comparePiece(legs, g.dataOff(), off, want[:n], got[:n])
 		}
 		off += n
@@ -134,23 +137,61 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 }
 
 func (r *Report) comparePiece(legs []*found, base, off int64, want, got []byte) {
-	if _, err := legs[0].Dev.ReadAt(want, base+off); err != nil {
-		r.problem("%s: %d bytes at %d of the data cannot be read: %v", legs[0].Name, len(want), off, err)
+	if !r.readPiece(legs[0], base, off, want) {
 		return
 	}
 	for _, f := range legs[1:] {
-		if _, err := f.Dev.ReadAt(got, base+off); err != nil {
-			r.problem("%s: %d bytes at %d of the data cannot be read: %v", f.Name, len(got), off, err)
+		if !r.readPiece(f, base, off, got) {
 			continue
 		}
 		r.BytesCompared += int64(len(got))
 		for at := 0; at < len(want); at += BlockSize {
-			if n := differing(want[at:], got[at:], false); n > 0 {
+			if n := differing(want[at:], got[at:]); n > 0 {
 				r.problem("%s and %s differ in %d bytes at %d of the data", legs[0].Name, f.Name, n, off+int64(at))
 				at += n
 			}
 		}
 	}
+}
+
+// readPiece reads from a leg, and checks what it reads against its guards.
+func (r *Report) readPiece(f *found, base, off int64, p []byte) bool {
+	if _, err := f.Dev.ReadAt(p, base+off); err != nil {
+		r.problem("%s: %d bytes at %d of the data cannot be read: %v", f.Name, len(p), off, err)
+		return false
+	}
+	g := &f.sb.geometry
+	if g.guards == guard.None {
+		return true
+	}
+	tuples := make([]byte, len(p)/BlockSize*guard.TupleSize)
+	if _, err := f.Dev.ReadAt(tuples, g.areas[areaGuards].off+off/BlockSize*guard.TupleSize); err != nil {
+		r.problem("%s: the guards of %d bytes at %d of the data cannot be read: %v", f.Name, len(p), off, err)
+		return true
+	}
+	binding := guard.NewBinding(g.guards, f.sb.pool)
+	for i := range len(p) / BlockSize {
+		t, at := guard.Tuple(tuples[i*guard.TupleSize:]), off+int64(i)*BlockSize
+		if !binding.Holds(t, uint64(at/BlockSize), p[i*BlockSize:][:BlockSize]) {
+			r.problem("%s: the block at %d of the data does not fit its guard", f.Name, at)
+		}
+	}
+	return true
+}
+
+// differing returns the length of the run of blocks at the start of a and b
+// that differ.
+func differing(a, b []byte) (n int) {
+	for n < len(a) && !bytes.Equal(a[n:n+BlockSize], b[n:n+BlockSize]) {
+		n += BlockSize
+	}
+	return n
+}
+
+// unused says whether a range of the data is a hole, and its guards are.
+func unused(legs []*found, g *geometry, off, n int64) bool {
+	return allHoles(legs, g.dataOff()+off, n) &&
+		(g.guards == guard.None || allHoles(legs, g.areas[areaGuards].off+off/BlockSize*guard.TupleSize, n/BlockSize*guard.TupleSize))
 }
 
 // allHoles says whether the range is known to read as zeros on every leg.

@@ -6,6 +6,7 @@ import (
 
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // A leg with one good superblock, whichever it is and whatever is wrong with
@@ -13,7 +14,7 @@ import (
 // good one is not written first.
 func TestTornUpdateLeavesACopy(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t)[0]
+	base := crashBases(t, guard.None)[0]
 	tail := tailOffset(base[0].Size())
 	for _, bad := range []struct {
 		name  string

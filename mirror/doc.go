@@ -8,16 +8,18 @@
 //  1. A flush that was acknowledged survives any crash after it, on every leg
 //     in sync (H1).
 //  2. After a crash every sector reads as a version written to it, none older
-//     than the last acknowledged flush that covered it (H2). A read in a region
-//     not yet resynced gives the answer that resync will make everyone's, as
-//     long as the leg that gives it does not fail and can be read there.
+//     than the last acknowledged flush that covered it (H2). Where the legs may
+//     differ they are made equal before anything is read.
 //  3. After resync the legs in sync are equal on every block (H3).
 //  4. Resync reads and writes only regions whose bit is set, and may be cut off
 //     and started again at any time (H4).
 //  5. While a leg is failed no bit is cleared, so what it misses is remembered;
 //     a leg that missed an acknowledged write or flush is never used again on
 //     its own word (H10).
-//  6. Nothing that a leg holds can crash the program or make it allocate
+//  6. A block is read as it was written, or not at all. On devices that do as
+//     they say no leg is ever charged with a block; one that holds another is
+//     charged and healed when it is read or scrubbed (H5).
+//  7. Nothing that a leg holds can crash the program or make it allocate
 //     without bound (H12).
 //
 // # The region log
@@ -40,6 +42,36 @@
 //
 // After a crash the union of all logs counts. It is written back to every leg
 // before the pool opens.
+//
+// # Guards
+//
+// Each block of data has a guard, a tuple of package guard, at its place in the
+// guard area of each leg, unless the pool was made without. Tuples in memory
+// (guards.go) are the truth; they change when a block has been written to the
+// legs, and are written with the next flush, before the devices are flushed. So
+// an acknowledged flush has made data and guards durable; what a crash takes apart
+// lies in a region whose bit is set, and was in flight. A change of a part of a
+// block reads, checks and writes the whole.
+//
+// Whoever finds that something is wrong or may differ has the piece mended
+// (mend.go), with its range held: all legs are read, and for each block the copy
+// that fits its guard is the truth. Where the legs have different tuples, the
+// newest that any leg's copy fits decides: so a write that a leg lost together
+// with its guard is found too. If no copy fits,
+//
+//   - in a region that awaits resync the block was in flight, not flushed since
+//     it was written. What the source has is kept, gets a new guard, is logged and
+//     counted (GuardStatus.Undecided). Nobody is charged in such a region.
+//   - anywhere else it is lost: reads fail with device.ErrGuard until it is
+//     written anew. Wrong bytes are never returned.
+//
+// A leg that is alone after a crash knows from a guard that does not fit only
+// that the block was in flight or has rotted, and takes it for the former. What
+// it cannot know is that it lost a write together with its guard.
+//
+// Blocks that were never written, and those of a discard that covers whole blocks
+// of the guard area (2 MiB of data), have a tuple that knows nothing. Such a
+// discard that one leg alone loses is not found by reading.
 //
 // # Generations
 //
@@ -79,8 +111,9 @@
 // await resync. A flush that failed on every leg may have dropped what was
 // written before it although a later flush succeeds: so those regions are
 // written anew to all legs, and the next caller of Flush is told. A read that
-// fails is answered by another leg and counted. A device that lies about what
-// it read is beyond this package.
+// fails is answered by another leg, which writes the block anew on the first. A
+// leg with too many blocks that cannot be read, or are not what was written
+// (maxFaults), is failed, unless it is the last.
 //
 // # Order of locks
 //
@@ -88,9 +121,11 @@
 //	  ranges                        a range of data: held across I/O
 //	    members.mu                  a change of membership: held across I/O
 //	      flusher.mu                never across I/O
+//	      guards.mu                 never across I/O; a block that is loading stands in
 //	      regions.mu                never across I/O; regions.committing stands in
 //	      leg.flushMu               across one flush of one device
 //	      fanouts.mu, fanout.mu     never across I/O
+//	      stores of buffers, faults.mu, scrub.mu
 //
 // The owner is called with cycle.mu held and nothing else.
 //

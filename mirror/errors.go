@@ -1,6 +1,9 @@
 package mirror
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The sentinels that the mirror's errors wrap. Errors of a leg's device are
 // wrapped too, so device.ErrIO and its peers are found beneath them.
@@ -23,4 +26,7 @@ var (
 	ErrMissing = errors.New("leg is missing")
 	// ErrUnsupported says that a leg uses features this program does not know.
 	ErrUnsupported = errors.New("leg uses unknown features")
+
+	// errFaults fails a leg that spoils what it holds.
+	errFaults = fmt.Errorf("more than %d blocks in %v could not be read, or held something else than was written", maxFaults, faultWindow)
 )

@@ -22,9 +22,11 @@ const (
 	opWrite legOp = iota
 	opDiscard
 	opZero
-	opFlush
-	opLog    // write changed log blocks and flush
-	opRecord // write both superblocks
+	opUnguard // discard a part of the guard area
+	opGuards  // write the staged blocks of the guard area
+	opFlush   // the same, and flush
+	opLog     // write changed log blocks and flush
+	opRecord  // write both superblocks
 )
 
 // fanout does one operation on several legs at once and waits for all of them.
@@ -34,7 +36,7 @@ type fanout struct {
 	m  *Mirror
 	op legOp
 	p  []byte
-	// off and n are within the data area.
+	// off and n are within the data area, or the guard area.
 	off, n int64
 
 	errs [MaxLegs]error
@@ -138,6 +140,7 @@ func (f *fanout) wait() {
 func (f *fanout) do(i int) error {
 	l := f.m.legs[i]
 	at := f.m.geo.dataOff() + f.off
+	guards := f.m.geo.areas[areaGuards]
 	seam.Point("mirror.leg", uint64(at))
 	var err error
 	switch f.op {
@@ -147,8 +150,14 @@ func (f *fanout) do(i int) error {
 		err = l.dev.Discard(at, f.n)
 	case opZero:
 		err = l.dev.WriteZeroes(at, f.n)
+	case opUnguard:
+		err = l.dev.Discard(guards.off+f.off, f.n)
+	case opGuards:
+		err = f.m.flusher.staged.write(l, guards)
 	case opFlush:
-		err = l.flush()
+		if err = f.m.flusher.staged.write(l, guards); err == nil {
+			err = l.flush()
+		}
 	case opLog:
 		err = f.m.log.write(l)
 	case opRecord:

@@ -8,6 +8,8 @@ import (
 // flusher lets callers of Flush share the flushes of the legs.
 type flusher struct {
 	group groupcommit.Group
+	// staged belongs to the task that flushes.
+	staged staged
 
 	mu seam.Mutex
 	// debt is a flush that failed on every leg and that no caller of Flush was
@@ -40,17 +42,37 @@ func (m *Mirror) flushAndTell() error {
 // flushLegs flushes the legs, or shares a flush that begins after the call.
 func (m *Mirror) flushLegs() error { return m.flusher.group.Do(m.flushOnce) }
 
-// flushOnce flushes the legs. Only one task at a time does.
+// flushOnce writes the guards of what was written before it, and flushes the
+// legs. Only one task at a time does.
 func (m *Mirror) flushOnce() error {
 	rs := m.regions
 	number := rs.flushBegun.Add(1)
-	ok, err := m.onLegs(m.inSync(), opFlush, nil, 0, 0)
-	if err := m.settle(ok, err); err != nil {
+	guards := m.guards.dirtyBlocks()
+	err := m.flushWith(guards)
+	m.guards.done(guards, err == nil)
+	if err != nil {
 		m.lostFlush(err)
 		return err
 	}
 	rs.flushGood.Store(number)
 	return nil
+}
+
+// flushWith flushes the legs with blocks of the guard area, the last of which
+// are written in the same turn.
+func (m *Mirror) flushWith(guards []*guardBlock) error {
+	s := &m.flusher.staged
+	for len(guards) > stagedBlocks {
+		m.guards.stage(s, guards[:stagedBlocks])
+		guards = guards[stagedBlocks:]
+		ok, err := m.onLegs(m.inSync(), opGuards, nil, 0, 0)
+		if err := m.settle(ok, err); err != nil {
+			return err
+		}
+	}
+	m.guards.stage(s, guards)
+	ok, err := m.onLegs(m.inSync(), opFlush, nil, 0, 0)
+	return m.settle(ok, err)
 }
 
 // lostFlush sees to a flush that failed on every leg. What was written since

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // Leg is a device that is to be, or is, one copy of a pool.
@@ -23,6 +24,8 @@ type FormatOptions struct {
 	// RegionSize is what one bit of the region log stands for, in bytes, a
 	// power of two; 0 means DefaultRegionSize, or more where the pool is large.
 	RegionSize int64
+	// Guards is what is stored to check each block by.
+	Guards guard.Kind
 }
 
 // Format makes a pool of the legs. It refuses legs that already belong to one.
@@ -81,7 +84,7 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	if smallest.Dev.Size() < LegSize(size) {
 		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, LegSize(size))
 	}
-	return newGeometry(size, regionSize), nil
+	return newGeometry(size, regionSize, o.Guards), nil
 }
 
 // unequalRegions returns the bits of the regions in which some leg holds data
@@ -122,8 +125,14 @@ func newSuperblocks(legs []Leg, g *geometry) []superblock {
 	return supers
 }
 
-// formatLeg writes the log, then the superblocks that make it count.
+// formatLeg writes the log, and guards that know nothing, then the superblocks
+// that make them count.
 func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
+	if a := sb.geometry.areas[areaGuards]; sb.geometry.guards != guard.None {
+		if err := l.Dev.Discard(a.off, a.len); err != nil {
+			return err
+		}
+	}
 	buf := alignedBytes(BlockSize)
 	for b := range len(unequal) / logWords {
 		for seq := uint64(1); seq <= 2; seq++ {

@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // TestCutInEveryTransition cuts the power in each operation of opening, failing
@@ -18,7 +19,7 @@ import (
 // never opens without those that have it.
 func TestCutInEveryTransition(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t)[2]
+	base := crashBases(t, guard.None)[2]
 	for _, fails := range []bool{false, true} {
 		for n := 1; ; n++ {
 			legs, disks := powered(base, r.Uint64(), powercut.Nothing)

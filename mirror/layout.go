@@ -3,7 +3,8 @@ package mirror
 import (
 	"fmt"
 	"math/bits"
-	"unsafe"
+
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // Where things lie on a leg, in bytes:
@@ -11,13 +12,12 @@ import (
 //	0        left alone: boot sectors and partition tables live there
 //	4096     superblock, first copy
 //	8192     region log, the same length whatever the region size
-//	...      guards, 8 bytes a block, set aside
+//	...      guards, 8 bytes for each block of data
 //	...      journal, set aside
 //	n MiB    data
 //	last     superblock, second copy, in the last whole block of the leg
 //
-// The guard and journal areas are set aside at Format so that the features
-// that use them need no other layout.
+// The journal's area is set aside at Format, so that it needs no other layout.
 const (
 	// BlockSize is the unit of metadata and of comparing legs, in bytes.
 	BlockSize = 4096
@@ -40,8 +40,6 @@ const (
 	minLegSize = superOffset + 2*BlockSize
 	// dataAlign suits the erase blocks and stripes of common devices.
 	dataAlign = 1 << 20
-	// guardBytesPerBlock has room for a T10-DIF tuple or a CRC-32C with its tag.
-	guardBytesPerBlock = 8
 	// The journal takes a 64th of the data within these bounds: enough for
 	// some thousand flushes, and replayed in about a second.
 	journalShare = 64
@@ -75,6 +73,7 @@ func (a area) end() int64 { return a.off + a.len }
 type geometry struct {
 	dataSize   int64
 	regionSize int64
+	guards     guard.Kind
 	areas      [areaKinds]area // by kind; areaNone is unused
 }
 
@@ -90,15 +89,15 @@ func (g *geometry) shift() uint { return uint(bits.TrailingZeros64(uint64(g.regi
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
 
 // newGeometry lays out a leg for size bytes of data.
-func newGeometry(size, regionSize int64) geometry {
-	g := geometry{dataSize: size, regionSize: regionSize}
+func newGeometry(size, regionSize int64, guards guard.Kind) geometry {
+	g := geometry{dataSize: size, regionSize: regionSize, guards: guards}
 	at := int64(superOffset + BlockSize)
 	put := func(kind areaKind, length int64) {
 		g.areas[kind] = area{kind, at, length}
 		at += length
 	}
 	put(areaLog, logAreaSize)
-	put(areaGuards, roundUp(size/BlockSize*guardBytesPerBlock, BlockSize))
+	put(areaGuards, roundUp(size/BlockSize*guard.TupleSize, BlockSize))
 	put(areaJournal, roundUp(min(max(size/journalShare, minJournal), maxJournal), BlockSize))
 	at = roundUp(at, dataAlign)
 	put(areaData, size)
@@ -112,9 +111,9 @@ func (g *geometry) legSize() int64 { return g.areas[areaData].end() + BlockSize 
 func tailOffset(legSize int64) int64 { return legSize/BlockSize*BlockSize - BlockSize }
 
 // LegSize returns the size in bytes that a leg must have to hold data bytes.
-// It does not depend on the size of the regions.
+// It depends neither on the size of the regions nor on the kind of the guards.
 func LegSize(data int64) int64 {
-	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize)
+	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize, guard.None)
 	return g.legSize()
 }
 
@@ -156,12 +155,4 @@ func checkRegionSize(regionSize, size int64) error {
 		return fmt.Errorf("region size %d makes %d regions of %d bytes, and the log holds %d: use larger regions", regionSize, n, size, maxRegions)
 	}
 	return nil
-}
-
-// alignedBytes returns n bytes that start at a multiple of BlockSize, so that
-// devices opened for direct I/O take them without a copy.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n+BlockSize)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (BlockSize - 1)
-	return b[skip : skip+n : skip+n]
 }

@@ -18,6 +18,9 @@ type leg struct {
 	dev  device.Device // nil if it was not given
 	// Reads and writes that failed since the pool was opened.
 	readErrors, writeErrors atomic.Uint64
+	// guardErrors are blocks that held something else than was written there.
+	guardErrors atomic.Uint64
+	faults      faults
 	// reading is how many reads are in flight.
 	reading atomic.Int32
 

@@ -46,6 +46,13 @@ type Mirror struct {
 	flusher flusher
 	cycle   cycle
 	resync  resync
+	guards  *guards
+	scrub   scrub
+
+	menders  menders
+	oneBlock blockStore
+	// undecided are blocks of which no copy fitted its guard after a crash.
+	undecided atomic.Uint64
 
 	// closed is set with the whole range held, so nothing is in flight then.
 	closed   atomic.Bool
@@ -109,8 +116,10 @@ func newMirror(a *assembly, o Options) *Mirror {
 	}
 	m.regions = newRegions(&m.geo)
 	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
+	m.guards = newGuards(m)
 	m.flusher.group.Init()
 	m.resync.bell = seam.NewAlarm()
+	m.scrub.alarm = seam.NewAlarm()
 	m.members.view = append(m.members.view, top.members...)
 	m.members.state = top.state
 	m.members.generation.Store(top.generation)
@@ -166,9 +175,12 @@ func (m *Mirror) bringUpLog() error {
 			m.slog.Warn("region log: neither slot of a block can be read: all its regions count as dirty", "leg", l.name, "block", b)
 		}
 	}
-	m.regions.load(bits, in.len() > 1, in.first())
+	// With one leg there is nothing to make equal, but blocks that were in flight
+	// do not fit their guards.
+	resync := in.len() > 1 || m.guards.on()
+	m.regions.load(bits, resync, in.first())
 	if n := countBits(bits); n > 0 {
-		m.slog.Info("region log: regions are dirty", "regions", n, "of", m.regions.n, "resync", in.len() > 1)
+		m.slog.Info("region log: regions are dirty", "regions", n, "of", m.regions.n, "resync", resync)
 	}
 	return m.syncLog()
 }
@@ -189,6 +201,7 @@ func (m *Mirror) stop() bool {
 	m.stopping.Store(true)
 	m.bell.Ring()
 	m.resync.bell.Ring()
+	m.StopScrub()
 	m.tasks.Wait()
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)

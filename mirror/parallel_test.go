@@ -11,6 +11,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 // resync at once, so that legs are caught in the same operation, and checks as
 // TestCrash does. How the tasks interleave does not follow from the seed.
 func TestCrashInParallel(t *testing.T) {
-	bases := crashBases(t)
+	bases := crashBases(t, guard.None)
 	seed := devicetest.Seed(t)
 	for i := range uint64(80) {
 		if err := crashInParallel(devicetest.Rand(seed, i), bases); err != nil {

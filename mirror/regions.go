@@ -50,7 +50,8 @@ type region struct {
 	lastWrite uint64
 	inflight  uint32 // writes
 	state     State
-	// source is the leg that answers for a region that awaits resync.
+	// source is the leg whose bytes are the truth in a region that awaits resync,
+	// where no guard says better.
 	source uint8
 	flags  regionFlags
 }
@@ -58,11 +59,8 @@ type region struct {
 type regionFlags uint8
 
 const (
-	// awaiting: the legs may differ; reads go to source until it is resynced.
+	// awaiting: the legs may differ; they are made equal before anything is read.
 	awaiting regionFlags = 1 << iota
-	// moved: the source could not be read once. It does not move again, so
-	// that two bad legs cannot make a sector's answer alternate.
-	moved
 	// rewrite: a flush failed on every leg, so what they hold may not be
 	// durable though it reads well: resync writes it to all of them again.
 	rewrite

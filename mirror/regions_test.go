@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"holdfast.dev/holdfast/internal/guard"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -12,7 +13,7 @@ import (
 func TestRegionsAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 5
-		g := newGeometry(n*testRegion, testRegion)
+		g := newGeometry(n*testRegion, testRegion, guard.None)
 		rs := newRegions(&g)
 		type truth struct {
 			inflight  int
@@ -90,7 +91,7 @@ func TestRegionsAgainstAModel(t *testing.T) {
 
 // A region that is awaiting resync is never made a candidate, nor clean.
 func TestAwaitingStaysDirty(t *testing.T) {
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	rs := newRegions(&g)
 	rs.begin(2, 4)
 	rs.end(2, 4)
@@ -117,7 +118,7 @@ func TestGeometry(t *testing.T) {
 		}
 		regionSize, err := pickRegionSize(0, size)
 		must(t, err)
-		g := newGeometry(size, regionSize)
+		g := newGeometry(size, regionSize, guard.None)
 		if g.regions() > maxRegions || regionSize > DefaultRegionSize && g.regions() <= maxRegions/2 {
 			t.Errorf("%d bytes make %d regions of %d", size, g.regions(), regionSize)
 		}

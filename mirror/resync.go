@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -11,14 +10,9 @@ import (
 	"holdfast.dev/holdfast/internal/seam"
 )
 
-const (
-	// resyncPiece is how much is compared and copied under one range lock, in
-	// bytes: a writer behind it waits a millisecond or so.
-	resyncPiece = 256 << 10
-	// resyncRetry is how long the task waits before it tries regions again
-	// that could not be read or written.
-	resyncRetry = 10 * time.Second
-)
+// resyncRetry is how long the task waits before it tries regions again that
+// could not be read or written.
+const resyncRetry = 10 * time.Second
 
 var errStopped = errors.New("resync was stopped")
 
@@ -36,7 +30,6 @@ type resync struct {
 
 	cursor   int  // the next region of this pass
 	progress bool // some region was made equal in this pass
-	src, dst []byte
 }
 
 // resyncLoop is the background task.
@@ -82,105 +75,48 @@ func (m *Mirror) ResyncStep() bool {
 // resyncRegion makes the legs equal in one region, a piece at a time. Requires
 // m.resync.mu.
 func (m *Mirror) resyncRegion(i int) error {
-	rc := &m.resync
-	if rc.src == nil {
-		n := int(min(resyncPiece, m.geo.regionSize))
-		rc.src, rc.dst = alignedBytes(n), alignedBytes(n)
-	}
 	why := m.regions.resyncBegin(i)
-	off, n := m.byteRange(run{i, i})
-	for end := off + n; off < end; off += resyncPiece {
-		h := m.ranges.Acquire(off, min(resyncPiece, end-off), rangelock.Exclusive)
-		err := m.resyncRange(off, min(resyncPiece, end-off), why&rewrite != 0)
+	md := m.menders.get(m)
+	defer m.menders.put(md)
+	off, left := m.byteRange(run{i, i})
+	for left > 0 {
+		n := min(md.pieceAt(off, left), left)
+		h := m.ranges.Acquire(off, n, rangelock.Exclusive)
+		err := m.resyncPiece(md, off, n, why&rewrite != 0)
 		m.ranges.Release(h)
 		if err != nil {
 			return err
 		}
+		off, left = off+n, left-n
 	}
 	if m.regions.resyncEnd(i) {
-		rc.regions.Add(1)
+		m.resync.regions.Add(1)
 	}
 	return nil
 }
 
-// resyncRange makes the legs equal in a range of one region, which is held
+// resyncPiece makes the legs equal in a piece of one region, which is held
 // exclusively. With all, every leg is written whether it differs or not.
-func (m *Mirror) resyncRange(off, n int64, all bool) error {
+func (m *Mirror) resyncPiece(md *mender, off, n int64, all bool) error {
 	if m.stopping.Load() || m.closed.Load() {
 		return errStopped
 	}
 	in := m.inSync()
-	if in.len() == 1 && !all {
+	if in.len() == 1 && !all && !m.guards.on() {
 		return nil
 	}
-	rc, rs := &m.resync, m.regions
-	src := rc.src[:n]
-	from, err := m.readAwaiting(src, off)
-	if err != nil {
+	how := mendFlags(0)
+	if all {
+		how = mendAll
+	}
+	if err := md.mend(off, n, how); err != nil {
 		return err
 	}
-	rc.bytesRead.Add(uint64(n))
-	first, last := rs.span(off, n)
-	durable := rs.begin(first, last)
-	defer rs.end(first, last)
-	if !durable {
-		if err := m.ensure(first, last); err != nil {
-			return err
-		}
-	}
-	ok := in
-	for i := range m.legs {
-		if !in.has(i) || i == from && !all {
-			continue
-		}
-		if e := m.makeEqual(i, src, off, all); e != nil {
-			err, ok = e, ok&^(1<<i)
-		}
-	}
-	return m.settle(ok, err)
-}
-
-// makeEqual writes to a leg what it has not like src. What cannot be read is
-// taken for different.
-func (m *Mirror) makeEqual(i int, src []byte, off int64, all bool) error {
 	rc := &m.resync
-	dst := rc.dst[:len(src)]
-	if !all {
-		if m.readLeg(i, dst, off) != nil {
-			all = true
-		} else {
-			rc.bytesRead.Add(uint64(len(dst)))
-		}
-	}
-	for at := 0; at < len(src); {
-		n := differing(src[at:], dst[at:], all)
-		if n == 0 {
-			at += BlockSize
-			continue
-		}
-		seam.Point("mirror.heal", uint64(off)+uint64(at))
-		if err := writeFull(m.legs[i], src[at:at+n], m.geo.dataOff()+off+int64(at)); err != nil {
-			m.legs[i].writeErrors.Add(1)
-			return err
-		}
-		rc.bytesWritten.Add(uint64(n))
-		rc.differed.Add(uint64(n / BlockSize))
-		at += n
-	}
-	return nil
-}
-
-// differing returns the length of the run of blocks at the start of a and b
-// that differ, or all if they are taken to.
-func differing(a, b []byte, all bool) int {
-	if all {
-		return len(a)
-	}
-	n := 0
-	for n < len(a) && !bytes.Equal(a[n:n+BlockSize], b[n:n+BlockSize]) {
-		n += BlockSize
-	}
-	return n
+	rc.bytesRead.Add(uint64(n) * uint64(in.len()))
+	rc.differed.Add(uint64(md.written()))
+	rc.bytesWritten.Add(uint64(md.written()) * BlockSize)
+	return md.badIn(0, n)
 }
 
 // nextAwaiting returns the first region from i on that awaits resync, or -1.
@@ -250,14 +186,4 @@ func (rs *regions) sourceOf(i int, in legMask) int {
 		r.source = uint8(in.first())
 	}
 	return int(r.source)
-}
-
-// moveSource lets another leg answer for a region, once.
-func (rs *regions) moveSource(i, from, to int) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if r := &rs.tab[i]; r.flags&(awaiting|moved) == awaiting && int(r.source) == from {
-		r.source = uint8(to)
-		r.flags |= moved
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/faultdev"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // apart returns two legs that were in use at a crash, with different bytes in
@@ -27,24 +28,16 @@ func apart(t *testing.T) []Leg {
 
 // dataRule is a rule for a range of the data area.
 func dataRule(r faultdev.Rule, off, n int64) faultdev.Rule {
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	r.Off, r.Len = g.dataOff()+off, n
 	return r
 }
 
-// While it awaits resync a region is read from its source only, from any
-// offset, and resync copies just that to the others and no more (H3, H4).
+// Resync copies just what the legs do not have in common, from the source of
+// each region, and no more than the regions that await it (H3, H4).
 func TestResync(t *testing.T) {
 	legs := apart(t)
 	m := open(t, legs, Options{Manual: true})
-	for off := int64(2 * testRegion); off < 4*testRegion; off += 1000 {
-		if got := get(t, m, off, 1); got[0] != 1 {
-			t.Fatalf("byte %d reads as %d before resync", off, got[0])
-		}
-	}
-	if got := get(t, m, 0, testData); !bytes.Equal(got, dataOf(t, legs[0])) {
-		t.Fatal("a read across all regions is not what the source holds")
-	}
 	var extents []device.Extent
 	must(t, m.Extents(0, testData, func(e device.Extent) bool {
 		extents = append(extents, e)
@@ -61,38 +54,66 @@ func TestResync(t *testing.T) {
 	if got := m.Status().Resync; got != want || steps != 2 {
 		t.Errorf("after %d steps: %+v, want %+v", steps, got, want)
 	}
-	if !bytes.Equal(dataOf(t, legs[0]), dataOf(t, legs[1])) {
-		t.Error("the legs differ")
+	wantEqual(t, legs)
+	if got := get(t, m, 2*testRegion, 1); got[0] != 1 {
+		t.Errorf("after resync the region reads as %d", got[0])
 	}
 	must(t, m.Close())
 	wantSound(t, legs)
 }
 
-// A source that cannot be read gives way to another leg, for the whole region
-// and for good; another region keeps its own.
-func TestSourceMovesOnce(t *testing.T) {
-	front, faults := faulty(apart(t))
-	m := open(t, front, Options{Manual: true})
-	faults[0].Add(dataRule(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO}, 2*testRegion, 512))
-	for i, want := range []byte{2, 2, 2} {
-		if got := get(t, m, 2*testRegion+int64(i)*512, 512); got[0] != want {
-			t.Errorf("read %d gives %d, want %d", i, got[0], want)
+func wantEqual(t *testing.T, legs []Leg) {
+	t.Helper()
+	if !bytes.Equal(dataOf(t, legs[0]), dataOf(t, legs[1])) {
+		t.Error("the legs differ")
+	}
+}
+
+// While a region awaits resync what is read of it, from any offset, is made
+// equal on all legs first (H2).
+func TestReadsMakeEqual(t *testing.T) {
+	legs := apart(t)
+	m := open(t, legs, Options{Manual: true})
+	for off := int64(2 * testRegion); off < 4*testRegion; off += 1000 {
+		if got := get(t, m, off, 1); got[0] != 1 {
+			t.Fatalf("byte %d reads as %d before resync", off, got[0])
 		}
 	}
-	faults[1].Add(dataRule(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO}, 2*testRegion+4096, 512))
-	if got := get(t, m, 2*testRegion+4096, 512); got[0] != 1 {
-		t.Errorf("what only one leg can read gives %d", got[0])
-	}
-	if got := get(t, m, 2*testRegion, 1); got[0] != 2 {
-		t.Errorf("the source moved back: read %d", got[0])
-	}
-	if got := get(t, m, 3*testRegion, 1); got[0] != 1 {
-		t.Errorf("another region's source moved: read %d", got[0])
+	wantEqual(t, legs)
+	if got := get(t, m, 0, testData); !bytes.Equal(got, dataOf(t, legs[0])) {
+		t.Fatal("a read across all regions is not what the source holds")
 	}
 	for m.ResyncStep() {
 	}
-	if got := get(t, m, 2*testRegion, 1); got[0] != 2 {
-		t.Errorf("after resync the region reads as %d", got[0])
+	if got := m.Status().Resync; got.RegionsDone != 2 || got.BytesWritten != 0 {
+		t.Errorf("resync after the reads: %+v", got)
+	}
+}
+
+// What was read of a block whose source could not be read stays what is read of
+// it, when the source can be read again, and after resync. Two legs that cannot
+// be read at different blocks make a whole one (H2).
+func TestSourceCannotBeRead(t *testing.T) {
+	front, faults := faulty(apart(t))
+	m := open(t, front, Options{Manual: true})
+	faults[0].Add(dataRule(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO, Nth: 1, Forever: true}, 2*testRegion, 512))
+	faults[1].Add(dataRule(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO, Nth: 1, Forever: true}, 2*testRegion+BlockSize, 512))
+	want := append(bytes.Repeat([]byte{2}, BlockSize), bytes.Repeat([]byte{1}, testRegion-BlockSize)...)
+	for range 2 {
+		if got := get(t, m, 2*testRegion, testRegion); !bytes.Equal(got, want) {
+			t.Errorf("read %d, %d", got[0], got[BlockSize])
+		}
+	}
+	for _, f := range faults {
+		f.Heal()
+	}
+	for m.ResyncStep() {
+	}
+	if got := get(t, m, 2*testRegion, testRegion); !bytes.Equal(got, want) {
+		t.Errorf("after resync: %d, %d", got[0], got[BlockSize])
+	}
+	if got := get(t, m, 3*testRegion, 1); got[0] != 1 {
+		t.Errorf("another region reads as %d", got[0])
 	}
 }
 
@@ -194,7 +215,7 @@ func TestExtentsOfAwaiting(t *testing.T) {
 // Legs that hold data when they are formatted are made equal.
 func TestFormatOverData(t *testing.T) {
 	legs := memLegs(2, LegSize(testData))
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	put(t, legs[1].Dev, g.dataOff()+5*testRegion, []byte("leftover"))
 	must(t, Format(legs, FormatOptions{Size: testData, RegionSize: testRegion}))
 	m := open(t, legs, Options{Manual: true})
@@ -211,7 +232,7 @@ func TestFormatOverData(t *testing.T) {
 func TestCheckFindsDifference(t *testing.T) {
 	legs := formatted(t, 3)
 	used(t, legs)
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	put(t, legs[2].Dev, g.dataOff()+7*testRegion+5, []byte{1})
 	r, err := Check(legs)
 	must(t, err)

@@ -11,6 +11,8 @@ type Status struct {
 	Legs       []LegStatus  `json:"legs"`
 	Regions    RegionCounts `json:"regions"`
 	Resync     ResyncStatus `json:"resync"`
+	Guards     GuardStatus  `json:"guards"`
+	Scrub      ScrubStatus  `json:"scrub"`
 }
 
 // LegStatus is what is known of one leg. Errors are counted from Open on.
@@ -20,6 +22,16 @@ type LegStatus struct {
 	State       MemberState `json:"state"`
 	ReadErrors  uint64      `json:"read_errors"`
 	WriteErrors uint64      `json:"write_errors"`
+	// ChecksumErrors is how many blocks held something else than was written.
+	ChecksumErrors uint64 `json:"checksum_errors"`
+}
+
+// GuardStatus is what is known of the guards.
+type GuardStatus struct {
+	Kind string `json:"kind"`
+	// Undecided is how many blocks no leg had one of that fitted its guard after
+	// a crash, since Open: they were in flight then.
+	Undecided uint64 `json:"undecided"`
 }
 
 // ResyncStatus is how far the resync is, counted from Open on.
@@ -44,6 +56,8 @@ func (m *Mirror) Status() Status {
 		Policy:     m.policy,
 		Degraded:   !m.full(),
 		Regions:    m.regions.count(),
+		Guards:     GuardStatus{Kind: m.guards.kind.String(), Undecided: m.undecided.Load()},
+		Scrub:      m.scrub.report(),
 		Resync: ResyncStatus{
 			RegionsLeft:    m.regions.awaitingCount.Load(),
 			RegionsDone:    m.resync.regions.Load(),
@@ -59,7 +73,7 @@ func (m *Mirror) Status() Status {
 		}
 		s.Legs = append(s.Legs, LegStatus{
 			Name: l.name, UUID: l.uuid.String(), State: state,
-			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(),
+			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(), ChecksumErrors: l.guardErrors.Load(),
 		})
 	}
 	return s

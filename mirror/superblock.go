@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 
 	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // A superblock is one block, little endian, a checksum over the rest of the
@@ -33,6 +35,7 @@ import (
 //	128 192  areas: eight times kind (4), zero (4), offset (8), length (8);
 //	         kind k has the k-th place
 //	320 256  members: eight times leg (16), state (4), zero (12)
+//	576  4   kind of the guards: 0 none, 1 crc32c, 2 t10-dif
 //	4092 4   CRC-32C
 const (
 	superMagic   = "HOLDFAST"
@@ -42,11 +45,16 @@ const (
 	memberSlotLen = 32
 	offAreas      = 128
 	offMembers    = 320
+	offGuardKind  = 576
 	offCRC        = BlockSize - 4
 
 	// What this program knows of each class of features.
 	knownROCompat = 0
-	knownIncompat = 0
+	knownIncompat = incompatGuards
+
+	// incompatGuards says that blocks have guards, which whoever writes to the
+	// leg has to keep up.
+	incompatGuards = 1 << 0
 )
 
 // slot is where in a superblock an area is told of.
@@ -132,7 +140,8 @@ func (s *superblock) encode(b []byte, location int64) {
 	le.PutUint32(b[12:], BlockSize)
 	le.PutUint64(b[16:], s.compat)
 	le.PutUint64(b[24:], s.roCompat)
-	le.PutUint64(b[32:], knownIncompat)
+	le.PutUint64(b[32:], s.geometry.incompat())
+	le.PutUint32(b[offGuardKind:], uint32(s.geometry.guards))
 	copy(b[40:], s.pool[:])
 	copy(b[56:], s.leg[:])
 	le.PutUint64(b[72:], uint64(location))
@@ -155,6 +164,14 @@ func (s *superblock) encode(b []byte, location int64) {
 		le.PutUint32(e[16:], uint32(m.state))
 	}
 	le.PutUint32(b[offCRC:], crc32.Checksum(b[:offCRC], castagnoli))
+}
+
+// incompat are the incompatible features that a pool of this geometry has.
+func (g *geometry) incompat() uint64 {
+	if g.guards == guard.None {
+		return 0
+	}
+	return incompatGuards
 }
 
 // decodeSuperblock reads the superblock in b, which was found at the given
@@ -190,6 +207,11 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	s.geometry.regionSize = int64(le.Uint64(b[112:]))
 	if le.Uint32(b[12:]) != BlockSize || s.state >= poolStates {
 		return nil, fmt.Errorf("%w: block size %d, state %d", ErrCorrupt, le.Uint32(b[12:]), s.state)
+	}
+	kind := le.Uint32(b[offGuardKind:])
+	s.geometry.guards = guard.Kind(kind)
+	if kind > uint32(guard.T10DIF) || s.geometry.incompat() != le.Uint64(b[32:]) {
+		return nil, fmt.Errorf("%w: guards of kind %d and incompatible features %#x", ErrCorrupt, kind, le.Uint64(b[32:]))
 	}
 	if err := s.decodeMembers(b, le.Uint32(b[92:])); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
@@ -252,8 +274,10 @@ func (s *superblock) decodeAreas(b []byte) error {
 
 // checkAreas says whether the areas are large enough and apart.
 func (g *geometry) checkAreas() error {
-	if g.areas[areaData].len < g.dataSize || g.areas[areaLog].len < logAreaSize {
-		return fmt.Errorf("data area of %d bytes and log area of %d", g.areas[areaData].len, g.areas[areaLog].len)
+	if g.areas[areaData].len < g.dataSize || g.areas[areaLog].len < logAreaSize ||
+		g.areas[areaGuards].len < roundUp(g.dataSize/BlockSize*guard.TupleSize, BlockSize) {
+		return fmt.Errorf("data area of %d bytes, log area of %d and guard area of %d",
+			g.areas[areaData].len, g.areas[areaLog].len, g.areas[areaGuards].len)
 	}
 	for _, a := range g.areas {
 		for _, o := range g.areas {

@@ -243,7 +243,7 @@ func TestLayout(t *testing.T) {
 		kind Kind
 		want string
 	}{
-		{CRC32C, "\xfc\x2b\x49\x46\x03\x00\x00\x00"},
+		{CRC32C, "\xeb\x20\x1f\x12\x03\x00\x00\x00"},
 		{T10DIF, "\xaa\x02\x00\x03\x04\x05\x06\x07"},
 	} {
 		b := NewBinding(c.kind, [16]byte{0: 1, 15: 2})

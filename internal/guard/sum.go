@@ -43,18 +43,23 @@ const ZeroSum uint32 = 0x98F94189
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Sum is the CRC-32C of a whole block.
+// Sum is the CRC-32C of a block, or of a part that is to be exchanged.
 func Sum(block []byte) uint32 { return crc32.Checksum(block, castagnoli) }
 
 // Replace returns the sum of a block of which old, at off, became new. The two
 // are equally long, and end within the block.
+func Replace(sum uint32, off int, old, new []byte) uint32 {
+	return Exchange(sum, off, len(new), Sum(old), Sum(new))
+}
+
+// Exchange is Replace for who has the sums of the n bytes before and after, taken
+// as if they were a block, and not the bytes.
 //
 // The sums of two blocks differ by the remainder of their difference, which is
 // zero beside the change: the remainder of the change, times x to the number of
 // bits that follow it.
-func Replace(sum uint32, off int, old, new []byte) uint32 {
-	change := crc32.Checksum(old, castagnoli) ^ crc32.Checksum(new, castagnoli)
-	return sum ^ multiply(change, bytePowers[BlockSize-off-len(new)])
+func Exchange(sum uint32, off, n int, before, after uint32) uint32 {
+	return sum ^ multiply(before^after, bytePowers[BlockSize-off-n])
 }
 
 // bytePowers[k] is x to the power 8k modulo the polynomial: what k bytes that

@@ -12,7 +12,8 @@ const TupleSize = 8
 // Tuple is what is stored for a block. The zero tuple says that nothing is known
 // of it.
 //
-//	crc32c   0-3  sum, XOR CRC-32C of the pool's id and the block number (8 bytes)
+//	crc32c   0-3  sum, XOR CRC-32C of the pool's id, the block number (8 bytes)
+//	              and the version
 //	(LE)     4-7  version
 //	t10-dif  0-1  guard tag: CRC-16/T10-DIF of the block
 //	(BE)     2-3  application tag: version
@@ -86,7 +87,7 @@ func (b *Binding) Make(block uint64, sum uint32, data []byte, prev Tuple) (t Tup
 	version := uint64(b.kind.Version(prev))%b.kind.versions() + 1
 	switch b.kind {
 	case CRC32C:
-		binary.LittleEndian.PutUint32(t[:], sum^b.place(block))
+		binary.LittleEndian.PutUint32(t[:], sum^b.place(block, uint32(version)))
 		binary.LittleEndian.PutUint32(t[4:], uint32(version))
 	case T10DIF:
 		binary.BigEndian.PutUint16(t[:], crc16(data))
@@ -107,13 +108,14 @@ func (b *Binding) Holds(t Tuple, block uint64, data []byte) bool {
 	case b.kind == T10DIF:
 		return binary.BigEndian.Uint32(t[4:]) == uint32(block) && binary.BigEndian.Uint16(t[:]) == crc16(data)
 	}
-	return binary.LittleEndian.Uint32(t[:]) == Sum(data)^b.place(block)
+	return binary.LittleEndian.Uint32(t[:]) == Sum(data)^b.place(block, b.kind.Version(t))
 }
 
-// place is the CRC-32C of the pool's id and the block number: what a sum is
-// masked with, so that it fits at its place alone.
-func (b *Binding) place(block uint64) uint32 {
-	var number [8]byte
+// place is the CRC-32C of the pool's id, the block number and the version: what
+// a sum is masked with, so that it fits at its place alone.
+func (b *Binding) place(block uint64, version uint32) uint32 {
+	var number [12]byte
 	binary.LittleEndian.PutUint64(number[:], block)
+	binary.LittleEndian.PutUint32(number[8:], version)
 	return crc32.Update(b.pool, castagnoli, number[:])
 }

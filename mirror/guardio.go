@@ -1,0 +1,179 @@
+package mirror
+
+import (
+	"cmp"
+	"slices"
+
+	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// stagedBlocks is how many blocks of the guard area are written at a time: what
+// 512 MiB of data change, in 1 MiB.
+const stagedBlocks = 256
+
+// staged are blocks of the guard area that are being written, as copies, so
+// that they hold still while their tuples change. Only the task that flushes has
+// one.
+type staged struct {
+	blocks []*guardBlock // ascending
+	buf    []byte
+}
+
+// load reads a block from every leg in sync, and notes where they disagree.
+func (g *guards) load(b *guardBlock) error {
+	m := g.m
+	buf := alignedBytes(BlockSize)
+	in := m.inSync()
+	var first error
+	have := false
+	for i := range m.legs {
+		if !in.has(i) {
+			continue
+		}
+		if err := m.readTuples(i, buf, b.index); err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		if !have {
+			decodeTuples(b.tuples[:], buf)
+			have = true
+			continue
+		}
+		b.compare(g.kind, buf)
+	}
+	if !have {
+		return first
+	}
+	if first != nil || b.anyUnsure() {
+		g.touch(b)
+	}
+	return nil
+}
+
+// readTuples reads a block of the guard area of a leg.
+func (m *Mirror) readTuples(i int, buf []byte, index int64) error {
+	return m.readArea(i, buf, m.geo.areas[areaGuards].off+index*BlockSize)
+}
+
+// compare notes which tuples in buf, another leg's, are not those of the block,
+// and keeps the newer.
+func (b *guardBlock) compare(kind guard.Kind, buf []byte) {
+	var other [tuplesPerBlock]guard.Tuple
+	decodeTuples(other[:], buf)
+	for i, t := range other {
+		if t == b.tuples[i] {
+			continue
+		}
+		setBit(b.unsure[:], i)
+		if kind.Newer(t, b.tuples[i]) {
+			b.tuples[i] = t
+		}
+	}
+}
+
+func (b *guardBlock) anyUnsure() bool {
+	for _, w := range b.unsure {
+		if w != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func decodeTuples(dst []guard.Tuple, buf []byte) {
+	for i := range dst {
+		dst[i] = guard.Tuple(buf[i*guard.TupleSize:])
+	}
+}
+
+// dirtyBlocks returns what is to be written, ascending, and holds it.
+func (g *guards) dirtyBlocks() []*guardBlock {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dirty == 0 {
+		return nil
+	}
+	all := make([]*guardBlock, 0, g.dirty)
+	for _, b := range g.clock {
+		if b.dirty {
+			b.users++
+			all = append(all, b)
+		}
+	}
+	slices.SortFunc(all, func(a, b *guardBlock) int { return cmp.Compare(a.index, b.index) })
+	return all
+}
+
+// stage copies blocks to be written. A change from here on makes them dirty
+// again.
+func (g *guards) stage(s *staged, blocks []*guardBlock) {
+	if s.buf == nil {
+		s.buf = alignedBytes(stagedBlocks * BlockSize)
+	}
+	s.blocks = append(s.blocks[:0], blocks...)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, b := range s.blocks {
+		seam.Point("mirror.guards", uint64(b.index))
+		for k, t := range b.tuples {
+			copy(s.buf[i*BlockSize+k*guard.TupleSize:], t[:])
+		}
+		if b.dirty {
+			b.dirty = false
+			g.dirty--
+		}
+	}
+}
+
+// done ends the hold on blocks that were written and flushed; where that failed
+// they are dirty again.
+func (g *guards) done(blocks []*guardBlock, good bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, b := range blocks {
+		if !good {
+			g.markDirty(b)
+		}
+		g.release(b)
+	}
+}
+
+// write writes what is staged to a leg, neighbours together.
+func (s *staged) write(l *leg, area area) error {
+	for i := 0; i < len(s.blocks); {
+		k := i + 1
+		for k < len(s.blocks) && s.blocks[k].index == s.blocks[k-1].index+1 {
+			k++
+		}
+		if err := writeFull(l, s.buf[i*BlockSize:k*BlockSize], area.off+s.blocks[i].index*BlockSize); err != nil {
+			return err
+		}
+		i = k
+	}
+	return nil
+}
+
+// discard makes the data blocks of whole blocks of the guard area unknown, on
+// all legs at once. Requires the range of the data.
+func (g *guards) discard(off, n int64) error {
+	first, end := off/guardSpan, (off+n)/guardSpan
+	m := g.m
+	ok, err := m.onLegs(m.inSync(), opUnguard, nil, first*BlockSize, (end-first)*BlockSize)
+	if err := m.settle(ok, err); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for index := range g.blocks {
+		if b := g.blocks[index]; index >= first && index < end {
+			b.tuples = [tuplesPerBlock]guard.Tuple{}
+			clear(b.unsure[:])
+			// A copy of the old tuples may be on its way to the legs.
+			g.markDirty(b)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// readStripe is how much of the data area prefers the same leg, in bytes, so
+// that a sequential reader stays on one while two readers may have two.
+const readStripe = 1 << 20
+
+// errMend says that a read found something to be mended first.
+var errMend = errors.New("to be mended")
+
+// ReadAt reads len(p) bytes at off from one leg. Where that fails, or holds
+// something else than was written, or the legs may differ, they are made equal
+// first.
+func (m *Mirror) ReadAt(p []byte, off int64) (int, error) {
+	n := int64(len(p))
+	h, err := m.enter("read", off, n, rangelock.Shared)
+	if h == nil {
+		return 0, err
+	}
+	err = m.readSound(p, off)
+	m.ranges.Release(h)
+	if err != nil {
+		if h, err = m.enter("read", off, n, rangelock.Exclusive); err != nil {
+			return 0, err
+		}
+		err = m.readMending(p, off)
+		m.ranges.Release(h)
+	}
+	if err != nil {
+		return 0, m.opError("read", off, n, err)
+	}
+	return len(p), nil
+}
+
+// readSound reads a range if nothing there has to be mended. Requires the range.
+func (m *Mirror) readSound(p []byte, off int64) error {
+	if _, waits := m.regions.route(off, int64(len(p))); waits {
+		return errMend
+	}
+	if !m.guards.on() {
+		return m.readLeg(m.pick(m.inSync(), off), p, off)
+	}
+	for len(p) > 0 {
+		n, err := m.readChecked(p, off)
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], off+int64(n)
+	}
+	return nil
+}
+
+// readChecked reads a part of p from its start, and checks it: whole blocks that
+// have their guards in one block, or what p wants of one block of data.
+func (m *Mirror) readChecked(p []byte, off int64) (int, error) {
+	if skip := off % BlockSize; skip != 0 || len(p) < BlockSize {
+		b := m.oneBlock.get()
+		defer m.oneBlock.put(b)
+		if err := m.readBlocks(b[:], off-skip); err != nil {
+			return 0, err
+		}
+		return copy(p, b[skip:]), nil
+	}
+	n := min(int64(len(p))/BlockSize*BlockSize, guardSpan-off%guardSpan)
+	return int(n), m.readBlocks(p[:n], off)
+}
+
+// readBlocks reads and checks whole blocks that have their guards in one block.
+func (m *Mirror) readBlocks(p []byte, off int64) error {
+	b, err := m.guards.hold(off)
+	if err != nil {
+		return err
+	}
+	defer m.guards.drop(b)
+	var tuples [tuplesPerBlock]guard.Tuple
+	want := tuples[:len(p)/BlockSize]
+	if m.guards.copyOut(want, b, off) {
+		return errMend
+	}
+	if err := m.readLeg(m.pick(m.inSync(), off), p, off); err != nil {
+		return err
+	}
+	number := uint64(off / BlockSize)
+	for i, t := range want {
+		if !m.guards.binding.Holds(t, number+uint64(i), p[i*BlockSize:][:BlockSize]) {
+			return errMend
+		}
+	}
+	return nil
+}
+
+// readMending reads a range of which it makes the legs equal. Requires the range
+// exclusively.
+func (m *Mirror) readMending(p []byte, off int64) error {
+	md := m.menders.get(m)
+	defer m.menders.put(md)
+	for len(p) > 0 {
+		start := off / BlockSize * BlockSize
+		n := md.pieceAt(start, off+int64(len(p))-start)
+		if err := md.mend(start, n, 0); err != nil {
+			return err
+		}
+		in := off - start
+		if err := md.badIn(in, min(int64(len(p)), n-in)); err != nil {
+			return err
+		}
+		k := copy(p, md.out[in:n])
+		p, off = p[k:], off+int64(k)
+	}
+	return nil
+}
+
+// pick returns the leg with the fewest reads in flight; the offset decides
+// between equals.
+func (m *Mirror) pick(from legMask, off int64) int {
+	best, fewest := -1, int32(0)
+	start := int(off / readStripe % int64(len(m.legs)))
+	for k := range m.legs {
+		i := (start + k) % len(m.legs)
+		if !from.has(i) {
+			continue
+		}
+		if n := m.legs[i].reading.Load(); best < 0 || n < fewest {
+			best, fewest = i, n
+		}
+	}
+	return best
+}
+
+// readLeg reads from the data area of a leg.
+func (m *Mirror) readLeg(i int, p []byte, off int64) error {
+	return m.readArea(i, p, m.geo.dataOff()+off)
+}
+
+// readArea reads from anywhere on a leg.
+func (m *Mirror) readArea(i int, p []byte, at int64) error {
+	l := m.legs[i]
+	l.reading.Add(1)
+	defer l.reading.Add(-1)
+	seam.Point("mirror.read", uint64(at))
+	n, err := l.dev.ReadAt(p, at)
+	if err == nil && n < len(p) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		l.readErrors.Add(1)
+		return fmt.Errorf("leg %s: %w", l.name, err)
+	}
+	return nil
+}
