@@ -9,6 +9,7 @@ func (p *Pool) Abandon() {
 	p.server.Shutdown(gone)
 	p.mapper.Shutdown(gone)
 	p.cache.Abandon()
+	p.mapper.Close()
 	p.mirror.Abandon()
 	p.lock.release()
 }

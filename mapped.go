@@ -43,6 +43,12 @@ func (p *Pool) ServeAttach(l net.Listener) error {
 	return nil
 }
 
+// RunGuardian has to be the first call of main in a program that serves mapped
+// memory, so that it can be started again as the guardian of that memory: if the
+// server is killed, the guardian sees to it that no client hangs (see the package
+// attach). Without this call there is no guardian.
+func RunGuardian() { attach.RunGuardian() }
+
 // mapping is how the attach server finds a volume.
 func (p *Pool) mapping(name string) (*cache.Mapping, error) {
 	m, err := p.find(name)

@@ -114,10 +114,11 @@ func (p *Pool) Close() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	return errors.Join(
+	err := errors.Join(
 		p.server.Shutdown(ctx),
 		p.mapper.Shutdown(ctx),
 		p.floors.close(),
-		p.lock.release(),
 	)
+	p.mapper.Close()
+	return errors.Join(err, p.lock.release())
 }

@@ -89,6 +89,10 @@ func (p *program) do(line string) string {
 		return p.measure(volume, page, value)
 	case "gc":
 		err = p.collect()
+	case "copy": // for ever, out of pages that are not mapped, with the collector always on
+		defer debug.SetGCPercent(debug.SetGCPercent(1))
+		fmt.Println("copying")
+		err = p.copy()
 	case "sync":
 		err = p.m.Sync()
 	case "advise":
@@ -117,7 +121,7 @@ func (p *program) do(line string) string {
 		err = fmt.Errorf("unknown %q", line)
 	}
 	if err != nil {
-		return fmt.Sprintf("error %v", err)
+		return "error " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return "ok"
 }
@@ -166,6 +170,36 @@ func (p *program) collect() error {
 	<-ended
 	return err
 }
+
+// copy copies out of the mapping, with another goroutine that makes garbage.
+func (p *program) copy() error {
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				garbage = make([]byte, 1<<16)
+			}
+		}
+	}()
+	buf := make([]byte, len(p.m.Bytes()))
+	var err error
+	for err == nil {
+		if err = Try(func() { copy(buf, p.m.Bytes()) }); err == nil {
+			err = p.m.Advise(0, int64(len(buf)), DontNeed)
+		}
+	}
+	close(stop)
+	<-ended
+	return err
+}
+
+// garbage keeps garbage from being optimised away.
+var garbage []byte
 
 func (p *program) read(page, value int) error {
 	if !p.m.KernelFaults() {

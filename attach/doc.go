@@ -80,12 +80,29 @@
 // takes a goroutine that can run. A goroutine that waits in a plain load or store
 // is interrupted by the runtime after a moment and gives way, even to the only
 // processor (GOMAXPROCS=1). One that waits inside copy, or another routine of the
-// runtime, does not. So a Go program may hang, and has to be killed, if the
-// server ends while as many goroutines as there are processors wait inside copy,
-// or while one does and the collector has begun to stop the program. Where that
+// runtime, does not. So a Go program cannot help itself if the server ends while
+// as many goroutines as there are processors wait inside copy, or while one does
+// and the collector has begun to stop the program. The client in C has a thread
+// for it and no such limit.
+//
+// For these clients a server has a guardian: a small process, the server's own
+// program started once more, that has descriptors of the mapped volumes' memory
+// and of the windows' userfaultfds, and waits. When the server is killed the
+// guardian cuts the memory off (a truncation, so that every access is a SIGBUS, in
+// all clients), wakes who waits, and ends. Nothing is lost by it: what was synced
+// is in the volume, what was not has ended with the server, and the next server
+// makes memory of its own. While the server lives the guardian does nothing. It is
+// in a session of its own and ignores the signals that stop a server; when the
+// server ends by its own will, the cache cuts the memory off, and Server.Close has
+// the guardian wake who waits and end. A guardian that ends or is stuck is
+// replaced by the server, which says so in its log.
+//
+// There is a guardian if the server's program calls RunGuardian, from the first
+// window on. There is none for a moment after one was killed, nor for a client
+// that is detached while the server goes on; and what kills server and guardian at
+// once leaves nobody. Then such a program hangs, and has to be killed. Where that
 // matters, leave processors over and copy through loops of plain loads and
-// stores, or map in a process of its own. The client in C has a thread for it and
-// no such limit.
+// stores, or map in a process of its own.
 //
 // Forked children do not have the memory (MADV_DONTFORK): nobody would serve
 // their faults.
@@ -158,5 +175,5 @@
 //
 // A page's lock in the cache is taken before window.access, pager and healer.mu;
 // none of these is held while the cache is called. The lock of the set of
-// sessions is taken before session.mu.
+// sessions is taken before session.mu, and guard.mu after all others.
 package attach

@@ -82,4 +82,11 @@ const (
 	// askAgain is the pause before a store is asked for again that could not be
 	// refused at the moment, so that a pin does not keep a processor busy.
 	askAgain = 5 * time.Millisecond
+
+	// guardianPatience is how long a guardian may take for a message. It does next
+	// to nothing with one, and can be replaced.
+	guardianPatience = time.Second
+
+	// guardianPause is the pause before another guardian is started.
+	guardianPause = 100 * time.Millisecond
 )

@@ -15,7 +15,15 @@ var seedFlag = flag.Uint64("seed", 0, "seed of everything random; 0 takes HOLDFA
 // roleVar says what a process that a test starts from this binary is.
 const roleVar = "HOLDFAST_ATTACH_ROLE"
 
+// unguardedVar makes a server do without a guardian.
+const unguardedVar = "HOLDFAST_ATTACH_UNGUARDED"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(unguardedVar) == "" {
+		RunGuardian()
+	}
+	// The race detector makes every program that ends wait for a second.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	switch os.Getenv(roleVar) {
 	case "client":
 		clientMain()

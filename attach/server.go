@@ -62,12 +62,15 @@ type Server struct {
 	log      limitlog.Log
 	count    counters
 	sessions *clients.Set[*session]
+	guard    *guard
 }
 
 // NewServer returns a server that serves nothing before Serve is called.
 func NewServer(o Options) *Server {
 	o.ensureDefaults()
-	return &Server{o: o, log: limitlog.Log{Out: o.Log}, sessions: clients.New[*session](o.MaxClients)}
+	s := &Server{o: o, log: limitlog.Log{Out: o.Log}, sessions: clients.New[*session](o.MaxClients)}
+	s.guard = newGuard(&s.log)
+	return s
 }
 
 // Listen makes the socket for Serve, of the network "unixpacket". Whoever can
@@ -130,3 +133,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Close comes after Shutdown, and after the cache has been closed and its memory
+// has gone: clients that wait in the middle of a copy, and that Shutdown has let
+// go, find out then. It ends the guardian, if there is one.
+func (s *Server) Close() { s.guard.end() }

@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -134,6 +135,7 @@ func newHouseOf(t testing.TB, o Options, budget int64) *house {
 		if err := h.cache.Close(); err != nil {
 			t.Error(err)
 		}
+		h.server.Close()
 	})
 	return h
 }
@@ -169,7 +171,11 @@ func serverMain() {
 		if err = lerr; err == nil {
 			fmt.Println("ok")
 			go h.server.Serve(l)
-			_, err = io.Copy(io.Discard, os.Stdin)
+			// Whoever asks is told who the guardian is.
+			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+				fmt.Println(h.server.Stats().Guardian)
+			}
+			err = io.EOF
 		}
 	}
 	fmt.Println("error", err)

@@ -49,6 +49,13 @@ func (c *session) detach(why error) {
 	c.sock.conn.Close()
 }
 
+// letGo says whether the session ends because the server does.
+func (c *session) letGo() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Is(c.mu.why, ErrServerClosed)
+}
+
 func (c *session) run() {
 	err := c.serve()
 	c.sock.conn.Close()

@@ -62,6 +62,20 @@ func (s *socket) receive() (m message, fd int, err error) {
 	return m, -1, nil
 }
 
+// hungUp says whether the other end is closed, also if nobody has read as far.
+func (s *socket) hungUp() bool {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var found []unix.PollFd
+	err = raw.Control(func(fd uintptr) {
+		found = []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		_, _ = unix.Poll(found, 0) // without an answer it is as if it were open
+	})
+	return err != nil || found[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) != 0
+}
+
 // descriptors finds the descriptors in a packet's control messages.
 func descriptors(oob []byte) (fds []int) {
 	controls, err := unix.ParseSocketControlMessage(oob)

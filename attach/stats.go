@@ -17,6 +17,8 @@ type Stats struct {
 	Protects int64
 	// Detached is how many clients were let go because of what they did.
 	Detached int64
+	// Guardian is the number of the guardian's process, 0 if there is none.
+	Guardian int
 	// Clients are those of the moment, by process.
 	Clients []ClientStats
 }
@@ -51,6 +53,7 @@ func (s *Server) Stats() Stats {
 		Refused:     s.count.refused.Load(),
 		Protects:    s.count.protects.Load(),
 		Detached:    s.count.detached.Load(),
+		Guardian:    int(s.guard.pid.Load()),
 	}
 	s.sessions.Each(func(c *session, _ time.Time) { st.Clients = append(st.Clients, c.stats()) }, nil)
 	slices.SortFunc(st.Clients, func(a, b ClientStats) int { return cmp.Compare(a.PID, b.PID) })

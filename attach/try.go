@@ -68,7 +68,8 @@ func accessError(p any) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.mu.cut:
+	case m.mu.cut, m.c.sock.hungUp():
+		// The watcher may not have had a processor yet to cut the mapping off.
 		e.Err = ErrGone
 	case m.mu.closed:
 		e.Err = ErrClosed

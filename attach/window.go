@@ -35,6 +35,8 @@ type window struct {
 	fd    *uffd.FD
 	addr  uintptr
 	reach *reach
+	// guarded is the guardian's number of the window, and belongs to guard.
+	guarded uint64
 
 	// access is held shared while access is given, and exclusively to end that.
 	access struct {
@@ -57,6 +59,7 @@ func (w *window) serve(fd *uffd.FD, addr uintptr) error {
 	if err := w.reach.do(opGrant, addr, int(w.pages*cache.PageSize)); err != nil {
 		return err
 	}
+	w.c.s.guard.watch(w)
 	w.live.Store(true)
 	w.pager = newPager(w)
 	return nil
@@ -119,6 +122,7 @@ func (w *window) release() {
 	w.access.Unlock()
 	w.Protect(w.first, w.pages)
 	if w.fd != nil {
+		w.c.s.guard.forget(w, w.c.letGo())
 		// A userfaultfd has nothing that closing could fail to write.
 		_ = w.fd.Close()
 	}

@@ -53,8 +53,13 @@ func (a *arena) punch(n, count int64) {
 	}
 }
 
+// close makes the memory fail wherever it is still mapped: in a process that was
+// attached and has not noticed yet that nobody serves it.
 func (a *arena) close() error {
 	err := unix.Munmap(a.mem)
+	if terr := unix.Ftruncate(a.fd, 0); err == nil {
+		err = terr
+	}
 	if cerr := unix.Close(a.fd); err == nil {
 		err = cerr
 	}

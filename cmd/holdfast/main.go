@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"holdfast.dev/holdfast"
 )
 
 // The exit statuses.
@@ -39,6 +41,7 @@ type console struct{ out, err io.Writer }
 func (c console) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
 
 func main() {
+	holdfast.RunGuardian()
 	os.Exit(run(os.Args[1:], console{os.Stdout, os.Stderr}))
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"holdfast.dev/holdfast/attach"
 )
 
 func TestMain(m *testing.M) {
@@ -52,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"truncate": cmdTruncate,
 			"occupy":   cmdOccupy,
 			"lines":    cmdLines,
+			"guarded":  cmdGuarded,
 		},
 	})
 }
@@ -131,6 +136,58 @@ func cmdOccupy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+// cmdGuarded does "guarded DIR SIGNAL": it maps a volume of the pool in DIR, looks
+// for the guardian, sends the signal to the server, and waits for the guardian to
+// end. It ignores SIGTERM, to which the server listens.
+func cmdGuarded(ts *testscript.TestScript, _ bool, args []string) {
+	pid := strings.TrimSpace(ts.ReadFile(filepath.Join(args[0], "lock")))
+	c, err := attach.Open(context.Background(), filepath.Join(ts.MkAbs(args[0]), "attach.sock"))
+	if err == nil {
+		_, err = c.Map("main", 0, 0, attach.ReadWrite)
+	}
+	if errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "userfaultfd") {
+		ts.Logf("this kernel cannot map volumes into other processes: %v", err)
+		return
+	}
+	ts.Check(err)
+	defer c.Close()
+	found, err := exec.Command("pgrep", "-f", "^[^ ]*holdfast guardian-of-"+pid+"$").Output()
+	ts.Check(err)
+	guardian, err := strconv.Atoi(strings.TrimSpace(string(found)))
+	ts.Check(err)
+	server, err := strconv.Atoi(pid)
+	ts.Check(err)
+	ignoresTerm(ts, guardian)
+	ts.Check(syscall.Kill(guardian, syscall.SIGTERM))
+	ts.Check(syscall.Kill(server, map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[args[1]]))
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", guardian))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Since(begin) > patience {
+			ts.Fatalf("the guardian %d is still there", guardian)
+		}
+	}
+}
+
+// ignoresTerm waits until a process ignores SIGTERM.
+func ignoresTerm(ts *testscript.TestScript, pid int) {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		ts.Check(err)
+		_, rest, _ := strings.Cut(string(status), "SigIgn:")
+		mask, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), 16, 64)
+		ts.Check(err)
+		if mask&(1<<(syscall.SIGTERM-1)) != 0 {
+			return
+		}
+		if time.Since(begin) > patience {
+			ts.Fatalf("process %d does not ignore SIGTERM", pid)
+		}
+	}
 }
 
 // cmdLines fails unless a file (or stdout, stderr) has so many lines.

@@ -169,7 +169,18 @@ func (f *FD) Wake(addr uintptr, n int) error {
 }
 
 // wake requires that f was entered.
-func (f *FD) wake(addr uintptr, n int) unix.Errno {
+func (f *FD) wake(addr uintptr, n int) unix.Errno { return wake(f.fd, addr, n) }
+
+func wake(fd int, addr uintptr, n int) unix.Errno {
 	arg := rangeArg{uint64(addr), uint64(n)}
-	return ioctl(f.fd, ioWake, unsafe.Pointer(&arg))
+	return ioctl(fd, ioWake, unsafe.Pointer(&arg))
+}
+
+// Wake is FD.Wake for a process that has a copy of the descriptor and does
+// nothing else with it: one that Adopt takes over is waited on for faults.
+func Wake(fd int, addr uintptr, n int) error {
+	if errno := wake(fd, addr, n); errno != 0 {
+		return rangeError("wake", addr, n, errno)
+	}
+	return nil
 }
