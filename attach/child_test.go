@@ -87,6 +87,12 @@ func (p *program) do(line string) string {
 		go func() { fmt.Println("later", p.do(strings.TrimPrefix(line, "later "))) }()
 	case "measure":
 		return p.measure(volume, page, value)
+	case "stick":
+		go func() {
+			if err := stick(strings.TrimPrefix(line, "stick ")); err != nil {
+				fmt.Fprintln(os.Stderr, "stick:", err)
+			}
+		}()
 	case "gc":
 		err = p.collect()
 	case "copy": // for ever, out of pages that are not mapped, with the collector always on
@@ -250,7 +256,10 @@ func launch(t testing.TB, cmd *exec.Cmd, env ...string) *child {
 	t.Helper()
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	in, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

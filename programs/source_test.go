@@ -102,7 +102,7 @@ func source(c *attach.Client, number int, r *rand.Rand) error {
 		var same bool
 		err = attach.Try(func() { same = bytes.Equal(v.Bytes()[other:other+size], model[other:other+size]) })
 		if err != nil || !same {
-			return fmt.Errorf("operation %d, %d bytes at %d and %d: the mapping is as it should be: %v, %w", i, size, at, other, same, err)
+			return fmt.Errorf("operation %d, %d bytes at %d and %d: the mapping is as it should be: %v, %v", i, size, at, other, same, err)
 		}
 	}
 	var same bool
