@@ -47,6 +47,7 @@ interop:
 # A million operations of fsx on a mapped volume, half of them for each policy.
 mapped:
 	go test -count=1 -timeout 20m ./programs -run Fsx -v -args -ops 500000
+	go test -count=1 -timeout 20m ./attach -run Resize -v -args -resize-ops 100000
 
 soak: prepare
 	go test -race -tags invariants -count=$(SOAK) -timeout $(SOAKTIME) ./...

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -71,6 +72,15 @@ func (p *program) do(line string) string {
 		err = Try(func() { copy(p.m.Bytes()[page*cache.PageSize:], bytes.Repeat([]byte{byte(value)}, cache.PageSize)) })
 	case "bare": // a store by a program that knows nothing of Try
 		err = bare(func() { *at() = byte(value) })
+	case "put": // a value into a page's place for one
+		p := p.m.Bytes()[place(int64(page)):][:8]
+		err = Try(func() { binary.LittleEndian.PutUint64(p, uint64(value)) })
+	case "get":
+		var v uint64
+		p := p.m.Bytes()[place(int64(page)):][:8]
+		if err = Try(func() { v = binary.LittleEndian.Uint64(p) }); err == nil {
+			return fmt.Sprint("ok ", v)
+		}
 	case "load":
 		var b byte
 		if err = Try(func() { b = *at() }); err == nil {

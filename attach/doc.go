@@ -50,6 +50,11 @@
 // (MADV_DONTNEED). Linux may write a line to the kernel's log for such a SIGBUS,
 // as for one that is due to broken memory.
 //
+// A refusal waits while the page is pinned, by anybody: a pinned page cannot be
+// punched, and where it is mapped for reading nothing else makes one access of
+// one process fail. A store to it is asked again every few milliseconds (askAgain)
+// until the pin ends or the owner agrees. Loads go on meanwhile.
+//
 // # What a client can do with the memory
 //
 // The descriptor is that of the volume's whole cache: who may map a part of a

@@ -21,7 +21,8 @@ type pager struct {
 	healer  *healer
 
 	// reads counts how often faults were asked for; it changes with mu held.
-	reads atomic.Int64
+	reads         atomic.Int64
+	shown, opened given
 
 	mu struct {
 		sync.Mutex
@@ -68,6 +69,7 @@ type worker struct {
 	p    *pager
 	page int64
 	kind uffd.Kind
+	load bool  // not a store
 	read int64 // the read that brought the fault
 	// granted is the error of the last attempt to give access.
 	granted         error
@@ -107,6 +109,7 @@ func (k *worker) serve(f uffd.Fault) {
 		return
 	}
 	k.page, k.kind, k.granted = w.first+int64(f.Addr-w.addr)/cache.PageSize, f.Kind, nil
+	k.load = !f.Write
 	var err error
 	if f.Write {
 		w.c.s.count.writeFaults.Add(1)
@@ -125,6 +128,7 @@ func (k *worker) serve(f uffd.Fault) {
 }
 
 func (k *worker) grantRead(first, count int64) error {
+	k.p.shown.note(first, count, k.p.reads.Load())
 	k.granted = k.p.w.give(opShow, first, count)
 	return k.granted
 }
@@ -132,6 +136,7 @@ func (k *worker) grantRead(first, count int64) error {
 func (k *worker) grantWrite(first, count int64) error {
 	w := k.p.w
 	w.written.mark(first-w.first, count)
+	k.p.opened.note(first, count, k.p.reads.Load())
 	op := opOpen
 	if count == 1 && k.kind == uffd.WriteProtect {
 		op = opGrant

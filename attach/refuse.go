@@ -3,6 +3,7 @@ package attach
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast.dev/holdfast/cache"
@@ -37,7 +38,7 @@ func (k *worker) refuse(why error) {
 // have left. Requires the page withdrawn, and its lock in the cache.
 func (k *worker) refusePage() error {
 	op := opPoison
-	if k.read <= k.p.healer.poisonedAt(k.page) {
+	if k.read <= k.p.healer.poisonedAt(k.page) || k.overtaken() {
 		op = opWake
 	}
 	k.granted = k.p.w.give(op, k.page, 1)
@@ -46,6 +47,27 @@ func (k *worker) refusePage() error {
 	}
 	return k.granted
 }
+
+// overtaken says whether what the fault asked for was given since it was read, to
+// a second fault of its thread or to another thread: what was decided before that
+// must not take it away. It may err to that side; then the access is asked again.
+func (k *worker) overtaken() bool {
+	p := k.p
+	return k.read <= p.opened.at(k.page) || k.load && k.read <= p.shown.at(k.page)
+}
+
+// given remembers for pages, several to a place, how many reads of faults had
+// begun when they were last given.
+type given [256]atomic.Int64
+
+// note is called before the pages are given, with their locks in the cache held.
+func (g *given) note(first, count, reads int64) {
+	for n := first; n < first+count; n++ {
+		g[n%int64(len(g))].Store(reads)
+	}
+}
+
+func (g *given) at(page int64) int64 { return g[page%int64(len(g))].Load() }
 
 // healer offers refused pages again: what could not be read before, or not be
 // stored to, may be possible later, and reading a page whose store was refused

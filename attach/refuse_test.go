@@ -174,6 +174,26 @@ func TestStaleFaultDoesNotPoison(t *testing.T) {
 	}
 }
 
+// Nor may one poison what was given since it was read, to a second fault of the
+// same thread.
+func TestOvertakenFaultDoesNotPoison(t *testing.T) {
+	p := &pager{}
+	p.shown.note(3, 2, 5)
+	p.opened.note(10, 1, 5)
+	for _, c := range []struct {
+		page, read int64
+		load, want bool
+	}{
+		{3, 5, true, true}, {4, 5, true, true}, {5, 5, true, false}, {3, 6, true, false},
+		{3, 5, false, false}, {10, 5, false, true}, {10, 5, true, true}, {10, 6, false, false},
+	} {
+		k := &worker{p: p, page: c.page, read: c.read, load: c.load}
+		if got := k.overtaken(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 func TestStatusOf(t *testing.T) {
 	for status, err := range statusErrors {
 		if got := statusOf(err); got != status {

@@ -144,7 +144,14 @@ func (h *Handle) Prefetch(off, n int64) error {
 // Sync makes everything durable that was acknowledged before it was called. It
 // returns the mapping's last write-out error if this handle has not been told
 // of it, or else an error if pages could not be made durable.
-func (h *Handle) Sync() error { return h.SyncRange(0, h.m.Size()) }
+func (h *Handle) Sync() error {
+	// The size is no part of what is asked: it may change before the call is in.
+	if err := h.begin(0, 0); err != nil {
+		return err
+	}
+	defer h.calls.leave()
+	return h.sync(0, h.m.pages())
+}
 
 // SyncRange is Sync for the pages that [off, off+n) touches.
 func (h *Handle) SyncRange(off, n int64) error {
@@ -152,7 +159,13 @@ func (h *Handle) SyncRange(off, n int64) error {
 		return err
 	}
 	defer h.calls.leave()
-	err := h.m.sync(off/PageSize, (off+n+PageSize-1)/PageSize)
+	return h.sync(off/PageSize, (off+n+PageSize-1)/PageSize)
+}
+
+// sync makes pages durable, and tells of errors since the last time. The caller
+// has begun.
+func (h *Handle) sync(first, end int64) error {
+	err := h.m.sync(first, end)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if told := h.m.errs.check(&h.mu.seen); told != nil {
