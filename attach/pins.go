@@ -102,9 +102,9 @@ func (c *session) handleUnpin(w *window, m *message) error {
 
 // Pin is a part of a mapping whose pages stay in the server's memory. While it is
 // held to write, the server takes them to be written to at any moment: each
-// write-out goes from a snapshot, and a sync makes durable what they hold. What
-// a pin does not do is keep the first store after a write-out from being
-// announced.
+// write-out goes from a snapshot, and a sync makes durable what they hold. Only the
+// first store to each page is announced: write-outs leave write access alone until
+// the pin ends.
 type Pin struct {
 	m      *Mapping
 	number uint64

@@ -43,6 +43,49 @@ func TestPin(t *testing.T) {
 	}
 }
 
+// While a page is pinned to write, write-outs leave write access to it alone; when
+// the pin ends, the next store after a write-out is announced again. A neighbour
+// that is not pinned is announced each time.
+func TestPinSparesFaults(t *testing.T) {
+	for _, unpin := range []string{"unpin", "unpinunchanged"} {
+		h := newHouse(t, Options{})
+		c := h.client(64)
+		faults := func(page, n int) (all int64) {
+			t.Helper()
+			before := h.server.Stats().WriteFaults
+			for v := 1; v <= n; v++ {
+				c.do(line("store", page, v), "ok")
+				if err := h.handle.Sync(); err != nil {
+					t.Fatal(err)
+				}
+				h.stored(int64(page), byte(v))
+			}
+			return h.server.Stats().WriteFaults - before
+		}
+		c.do("load 2", "ok 0")
+		c.do("pin 3 1", "ok")
+		faults(3, 1)
+		if n := faults(3, 10); n != 0 {
+			t.Errorf("%d faults at a page that is pinned", n)
+		}
+		if n := faults(4, 10); n < 10 {
+			t.Errorf("%d faults at the page beside", n)
+		}
+		c.do(unpin, "ok")
+		c.do("store 3 99", "ok") // with the access that it has, and nobody hears of it
+		if err := h.handle.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		h.stored(3, 99)
+		if n := faults(3, 10); n < 10 {
+			t.Errorf("after the pin there are %d faults", n)
+		}
+		if got := h.cache.Stats().Unannounced; got != 0 {
+			t.Errorf("%d changes count as unannounced", got)
+		}
+	}
+}
+
 // A pin that cannot be had is refused, and leaves nothing behind.
 func TestPinRefused(t *testing.T) {
 	h := newHouse(t, Options{})

@@ -172,7 +172,11 @@ func (r *run) claim() {
 // finds a tag, and waits for the lock.
 func (p *page) claim(set word) {
 	t := p.m.tags
-	p.change(dirtyMask|wmapped, 0)
+	clear := dirtyMask
+	if !p.load().pinnedToWrite() {
+		clear |= wmapped
+	}
+	p.change(clear, 0)
 	seam.Point("cache.claim", uint64(p.n))
 	t.writeback.set(p.n)
 	p.change(0, set)
@@ -182,18 +186,29 @@ func (p *page) claim(set word) {
 	p.unlock(0, 0)
 }
 
-// protect takes write access to the run away from other address spaces.
+// protect takes write access to the run away from other address spaces, except to
+// pages that are pinned to write: those count as dirty until the pin ends, whoever
+// stores to them, and stay mapped writable.
 func (r *run) protect() {
-	mapped := false
+	mapped, first := false, r.n
+	flush := func(end int64) {
+		if mapped {
+			r.m.protect(first, end-first)
+		}
+		mapped, first = false, end
+	}
 	for i := range r.count {
 		pg := r.m.page(r.n + i)
 		w := pg.load()
-		mapped = mapped || w.has(wmapped)
 		invariants.Check(!w.has(wmapped) || r.copied != nil, "cache: page %d is mapped writable and has no snapshot", pg.n)
+		if w.pinnedToWrite() {
+			flush(pg.n)
+			first = pg.n + 1
+			continue
+		}
+		mapped = mapped || w.has(wmapped)
 	}
-	if mapped {
-		r.m.protect(r.n, r.count)
-	}
+	flush(r.n + r.count)
 }
 
 // drop gives an empty run's snapshot back.

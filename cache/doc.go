@@ -25,7 +25,8 @@
 // (pin.go), and so does a process that has the memory mapped (attach.go). Those
 // are written from a snapshot. A pinned page counts as dirty for as long as it is
 // pinned; a mapped one becomes dirty before its first store, and write access is
-// taken away, for a whole run with one call, before it is written out. Held pages
+// taken away, for a run with one call, before it is written out (not from one that
+// is pinned to write: it counts as dirty, and is again when the pin ends). Held pages
 // are dirty for their holder alone, and no walk finds them (hold.go).
 //
 // # Invariants

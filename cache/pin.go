@@ -98,7 +98,8 @@ func (p *Pin) Bytes() []byte { return p.h.m.arena.mem[p.a:p.b:p.b] }
 func (p *Pin) Release() { p.release(allSectors) }
 
 // ReleaseUnchanged ends a pin through which nothing was stored since the pages
-// were last made durable: it makes none of them dirty.
+// were last made durable: it makes none of them dirty, but those that another
+// address space has mapped writable.
 func (p *Pin) ReleaseUnchanged() { p.release(0) }
 
 func (p *Pin) release(dirty uint8) {
@@ -131,6 +132,11 @@ func (p *Pin) unpin(dirty uint8) {
 func (m *Mapping) unpinWrite(pg *page, dirty uint8) {
 	w := pg.load()
 	pins := w&wpinsMask - wpinOne
+	if pins == 0 && w.has(wmapped) {
+		// Somebody has write access, which write-outs have left him for the pin's
+		// sake: the next takes it away.
+		dirty = allSectors
+	}
 	if dirty != 0 {
 		m.tags.dirty.set(pg.n)
 	}

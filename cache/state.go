@@ -60,6 +60,7 @@ const (
 //	held              dirty                     Hold.Release
 //	any               dirty, wmapped            Attachment.WriteFault (attach.go)
 //	dirty, wmapped    writeback                 claim, after the mappers' Protect
+//	pinned, wmapped   writeback, wmapped        claim, without it
 //	any               pinned, and back          Handle.Pin, Pin.Release (pin.go)
 //	clean             absent                    evict (reclaim.go)
 //	any but writeback absent                    drop (drop.go)
@@ -157,7 +158,7 @@ func checkWord(n int64, w word) {
 	ok(!w.has(snapped) || w.has(writeback), "snapped, but not written out")
 	ok(!w.has(shadow) || !w.has(pinsMask), "pinned, with a shadow")
 	ok(!w.has(pinsMask|wmapped) || w.valid() == allSectors, "pinned or mapped, but not wholly valid")
-	ok(!w.has(wmapped) || w.dirty() == allSectors, "mapped writable, but not dirty")
+	ok(!w.has(wmapped) || w.dirty() == allSectors || w.pinnedToWrite(), "mapped writable, but not dirty")
 	ok(!w.has(held) || w.dirty() != 0 && !w.has(writeback|wmapped|wpinsMask), "held, and in other hands")
 }
 

@@ -58,7 +58,7 @@ func (m *Mapping) SyncRange(off, n int64) error {
 }
 
 // Quiet says whether no page that [off, off+n) touches is dirty, under write-out,
-// mapped writable (such a page is dirty), pinned for writing or held. DIRTY is
+// mapped writable (such a page is dirty or pinned), pinned for writing or held. DIRTY is
 // looked at twice: a page whose write-out fails goes from WRITEBACK to DIRTY, all
 // others the other way; and last, for it is where held and pinned pages go.
 func (m *Mapping) Quiet(off, n int64) bool {
