@@ -21,6 +21,9 @@ var (
 	ErrReadOnly = errors.New("opened for reading only")
 	// ErrGuard says that bytes changed since their checksum was taken.
 	ErrGuard = errors.New("bytes do not fit their guard")
+	// ErrTimeout says that the device did not answer in time. What it was asked
+	// may still be done, in part or whole.
+	ErrTimeout = errors.New("the device does not answer")
 )
 
 // OpError says which operation failed, where, and why.

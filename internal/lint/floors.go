@@ -13,6 +13,7 @@ import (
 // A package that is missing here is a finding, so that its place is decided.
 var floors = map[string][]string{
 	"device":            {},
+	"device/deadline":   {"device"},
 	"device/devicetest": {"device"},
 	"device/faultdev":   {"device"},
 	"device/powercut":   {"device"},
@@ -21,9 +22,9 @@ var floors = map[string][]string{
 	"cache":             {"device"},
 	"nbd":               {"device"},
 	"attach":            {"device", "cache", "internal/uffd"},
-	"internal/config":   {"volume"},
+	"internal/config":   {"volume", "device/deadline"},
 	"internal/uffd":     {},
-	".":                 {"device", "mirror", "volume", "cache", "nbd", "attach", "internal/config"},
+	".":                 {"device", "device/deadline", "mirror", "volume", "cache", "nbd", "attach", "internal/config"},
 	"cmd/holdfast":      {".", "internal/config"},
 	"interop":           {},
 	"programs":          {},

@@ -1,0 +1,61 @@
+// Package deadline wraps a block device that may never answer: a call that gets
+// no answer in time fails with device.ErrTimeout, and its caller goes on.
+//
+// # What holds
+//
+//  1. Every call returns: each piece of it is answered, or given up after at most
+//     five quarters of the deadline. Of more than maxCalls at once the rest wait
+//     for their turn as long as the device answers, and fail when it is hung.
+//  2. No call fails for want of an answer before the deadline has passed.
+//  3. A call that was given up never touches its caller's memory again, however
+//     late the device comes back to it.
+//  4. While a call that was given up is in the device, no other enters: the
+//     device counts as hung, and calls fail at once. So a write that is carried
+//     out late never undoes one that was asked for after it.
+//  5. What is stuck is bounded: at most maxCalls goroutines, as many threads,
+//     and a buffer of pieceSize each.
+//  6. When the last stuck call has returned, the device is used again.
+//
+// The device recovers by itself (6) because whoever can do without it has set
+// it aside by then, by the error that it was told. Who cannot, such as a mirror
+// whose last leg it is, has nothing better than to try again: storage behind a
+// network is known to come back after minutes.
+//
+// # How a call is given up
+//
+// A goroutine inside a system call cannot be called back. So each call runs in
+// a goroutine of its own, and its caller waits for one of two: the answer, or
+// the watchdog. The watchdog is one goroutine for each device, which looks a few
+// times in each deadline at the calls in flight, so that no call pays for a
+// timer or asks for the time. It counts how often it looked rather than how much
+// time passed: a process that was stopped, or a machine that slept, wakes with
+// its calls no older than they were.
+//
+// # Why every transfer is copied
+//
+// The device may fill or send the memory of a call long after it was given up.
+// Frames of a cache belong to another page by then, and a read would silently
+// destroy it. Lending the caller's memory would spare the copy, but only if
+// every layer above kept track of memory that is lent for an unknown time. So a
+// call transfers to and from a buffer of its own, which is used again only when
+// the device has answered. What that costs is a small part of what a disk
+// takes; see the benchmarks.
+//
+// # Close
+//
+// Close waits for calls in flight as they do, and no longer. If some are stuck
+// it returns an error, and the goroutine of the last of them closes the device
+// beneath when it comes back, if it ever does. Until then the goroutines, the
+// descriptor and its lock stay; the end of the process takes them, as far as the
+// kernel lets go of the threads.
+//
+// # Fault model
+//
+// The device beneath may take any time for any call, and may do what it was
+// asked at any moment of it. It must not return from a call that it still
+// works on.
+//
+// # Order of locks
+//
+// Device.mu is the only one, and is never held while the device beneath works.
+package deadline

@@ -1,0 +1,110 @@
+package deadline_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/faultdev"
+)
+
+// Long transfers reach the device in pieces of at most a mebibyte, cut between
+// pages; long discards and zeroings at multiples of 256 MiB.
+func TestPieces(t *testing.T) {
+	const mib, gib = 1 << 20, 1 << 30
+	for _, c := range []struct {
+		name   string
+		do     func(d device.Device, off, n int64) error
+		off, n int64
+		want   [][2]int64
+	}{
+		{"short", write, 5, 100, [][2]int64{{5, 100}}},
+		{"empty", write, 5, 0, [][2]int64{{5, 0}}},
+		{"full", write, 8192, mib, [][2]int64{{8192, mib}}},
+		{"long", write, 512, 2*mib + 1, [][2]int64{{512, mib - 512}, {mib, mib}, {2 * mib, 513}}},
+		{"read", read, 4097, mib, [][2]int64{{4097, mib - 1}, {4096 + mib, 1}}},
+		{"discard", device.Device.Discard, mib, gib / 2, [][2]int64{{mib, gib/4 - mib}, {gib / 4, gib / 4}, {gib / 2, mib}}},
+		{"zero", device.Device.WriteZeroes, 0, gib/4 + 1, [][2]int64{{0, gib / 4}, {gib / 4, 1}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, under := watched(gib)
+			must(t, c.do(d, c.off, c.n))
+			if !slices.Equal(under.ranges, c.want) {
+				t.Errorf("the device was given %v, want %v", under.ranges, c.want)
+			}
+			must(t, d.Close())
+		})
+	}
+}
+
+func write(d device.Device, off, n int64) error {
+	_, err := d.WriteAt(make([]byte, n), off)
+	return err
+}
+
+func read(d device.Device, off, n int64) error {
+	_, err := d.ReadAt(make([]byte, n), off)
+	return err
+}
+
+// A transfer that fails or hangs in a later piece says how far it came.
+func TestHowFarItCame(t *testing.T) {
+	const mib = 1 << 20
+	for name, c := range map[string]struct {
+		rule faultdev.Rule
+		n    int
+		want error
+	}{
+		"fails": {faultdev.Rule{Err: device.ErrIO, Short: 700}, mib + 700, device.ErrIO},
+		"hangs": {faultdev.Rule{Hang: true}, mib, device.ErrTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d, under := watched(4 * mib)
+				data := bytes.Repeat([]byte("d"), 3*mib)
+				_, err := d.WriteAt(data, 0)
+				must(t, err)
+				c.rule.On, c.rule.Nth = faultdev.Read|faultdev.Write, 2
+				under.Add(c.rule)
+				p := make([]byte, 3*mib)
+				n, err := d.ReadAt(p, 0)
+				if n != c.n || !errors.Is(err, c.want) || !bytes.Equal(p[:n], data[:n]) {
+					t.Errorf("read: %d, %v", n, err)
+				}
+				under.Heal()
+				synctest.Wait()
+				under.Add(c.rule)
+				n, err = d.WriteAt(data, 0)
+				if n != c.n || !errors.Is(err, c.want) {
+					t.Errorf("write: %d, %v", n, err)
+				}
+				under.Heal()
+				synctest.Wait()
+				must(t, d.Close())
+			})
+		})
+	}
+}
+
+// Extents come as they are, however many calls they take.
+func TestManyExtents(t *testing.T) {
+	const chunk = 64 << 10 // what a device in memory is a hole or not in
+	d, under := watched(300 * chunk)
+	for i := int64(0); i < 300; i += 2 {
+		must(t, write(d, i*chunk, 1))
+	}
+	list := func(e device.Extenter) (all []device.Extent) {
+		must(t, e.Extents(5, 299*chunk, func(e device.Extent) bool { all = append(all, e); return true }))
+		return all
+	}
+	if got, want := list(d), list(under.Device); !slices.Equal(got, want) || len(got) != 300 {
+		t.Errorf("%d extents, the device beneath has %d", len(got), len(want))
+	}
+	if fetches := len(under.ranges) - 150; fetches != 5 {
+		t.Errorf("they were fetched %d times, 64 at most each", fetches)
+	}
+	must(t, d.Close())
+}
