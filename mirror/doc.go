@@ -113,7 +113,9 @@
 // written anew to all legs, and the next caller of Flush is told. A read that
 // fails is answered by another leg, which writes the block anew on the first. A
 // leg with too many blocks that cannot be read, or are not what was written
-// (maxFaults), is failed, unless it is the last.
+// (maxFaults), is failed, unless it is the last. A leg that never answers is no
+// different, if whoever opens the legs wraps them in devices that fail with
+// device.ErrTimeout: without that every call waits for it.
 //
 // # Order of locks
 //

@@ -164,7 +164,7 @@ func (f *fanout) do(i int) error {
 		err = writeCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
 	}
 	if err != nil {
-		l.writeErrors.Add(1)
+		l.charge(&l.writeErrors, err)
 		return fmt.Errorf("leg %s: %w", l.name, err)
 	}
 	return nil

@@ -109,19 +109,29 @@ func (m *Mirror) Extents(off, n int64, yield func(device.Extent) bool) error {
 	return nil
 }
 
+// legExtents asks one leg, and another for what it did not tell.
 func (m *Mirror) legExtents(off, n int64, more *bool, yield func(device.Extent) bool) error {
-	base := m.geo.dataOff()
-	l := m.legs[m.pick(m.inSync(), off)]
-	err := device.Extents(l.dev, base+off, n, func(e device.Extent) bool {
-		e.Off -= base
-		*more = yield(e)
-		return *more
-	})
-	if err != nil {
-		l.readErrors.Add(1)
-		return fmt.Errorf("leg %s: %w", l.name, err)
+	base, end := m.geo.dataOff(), off+n
+	var first error
+	for left := m.inSync(); left != 0; {
+		i := m.pick(left, off)
+		l := m.legs[i]
+		err := device.Extents(l.dev, base+off, end-off, func(e device.Extent) bool {
+			e.Off -= base
+			off = e.Off + e.Len
+			*more = yield(e)
+			return *more
+		})
+		if err == nil || !*more {
+			return nil
+		}
+		l.charge(&l.readErrors, err)
+		if first == nil {
+			first = fmt.Errorf("leg %s: %w", l.name, err)
+		}
+		left &^= 1 << i
 	}
-	return nil
+	return first
 }
 
 // opError adds to an error what the mirror was doing.

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -18,6 +19,8 @@ type leg struct {
 	dev  device.Device // nil if it was not given
 	// Reads and writes that failed since the pool was opened.
 	readErrors, writeErrors atomic.Uint64
+	// timeouts is how many of these failed for want of an answer.
+	timeouts atomic.Uint64
 	// guardErrors are blocks that held something else than was written there.
 	guardErrors atomic.Uint64
 	faults      faults
@@ -40,6 +43,14 @@ type leg struct {
 	// a block to write from. Whoever commits the log owns them.
 	seq    []uint64
 	logBuf []byte
+}
+
+// charge counts an error of the leg under its kind.
+func (l *leg) charge(kind *atomic.Uint64, err error) {
+	kind.Add(1)
+	if errors.Is(err, device.ErrTimeout) {
+		l.timeouts.Add(1)
+	}
 }
 
 // flush flushes the device. All flushes of a leg come through here.

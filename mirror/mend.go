@@ -369,7 +369,7 @@ func (md *mender) writeLegs() error {
 			seam.Point("mirror.heal", uint64(md.off)+uint64(from)*BlockSize)
 			at := int64(from) * BlockSize
 			if e := writeFull(m.legs[leg], md.out[at:][:count*BlockSize], m.geo.dataOff()+md.off+at); e != nil {
-				m.legs[leg].writeErrors.Add(1)
+				m.legs[leg].charge(&m.legs[leg].writeErrors, e)
 				err, ok = fmt.Errorf("leg %s: %w", m.legs[leg].name, e), ok&^(1<<leg)
 			}
 			left &^= (1<<count - 1) << from

@@ -247,12 +247,18 @@ func (m *Mirror) Abandon() {
 func (m *Mirror) closeLegs() error {
 	m.flusher.group.Close(device.ErrClosed)
 	var errs []error
-	for _, l := range m.legs {
+	for i, l := range m.legs {
 		if l.dev == nil {
 			continue
 		}
-		if err := l.dev.Close(); err != nil {
+		err := l.dev.Close()
+		switch {
+		case err == nil:
+		case m.inSync().has(i):
 			errs = append(errs, fmt.Errorf("leg %s: %w", l.name, err))
+		default:
+			// Nothing of the pool was to be had from it any more.
+			m.slog.Warn("leg had failed, and cannot be closed either", "leg", l.name, "error", err)
 		}
 	}
 	return errors.Join(errs...)

@@ -152,7 +152,7 @@ func (m *Mirror) readArea(i int, p []byte, at int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		l.readErrors.Add(1)
+		l.charge(&l.readErrors, err)
 		return fmt.Errorf("leg %s: %w", l.name, err)
 	}
 	return nil

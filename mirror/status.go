@@ -22,6 +22,8 @@ type LegStatus struct {
 	State       MemberState `json:"state"`
 	ReadErrors  uint64      `json:"read_errors"`
 	WriteErrors uint64      `json:"write_errors"`
+	// Timeouts is how many of them were for want of an answer.
+	Timeouts uint64 `json:"timeouts"`
 	// ChecksumErrors is how many blocks held something else than was written.
 	ChecksumErrors uint64 `json:"checksum_errors"`
 }
@@ -73,7 +75,8 @@ func (m *Mirror) Status() Status {
 		}
 		s.Legs = append(s.Legs, LegStatus{
 			Name: l.name, UUID: l.uuid.String(), State: state,
-			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(), ChecksumErrors: l.guardErrors.Load(),
+			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(),
+			Timeouts: l.timeouts.Load(), ChecksumErrors: l.guardErrors.Load(),
 		})
 	}
 	return s
