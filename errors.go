@@ -17,6 +17,8 @@ var (
 	ErrBusy = device.ErrBusy
 	// ErrIO says that a leg failed to do what it was asked.
 	ErrIO = device.ErrIO
+	// ErrTimeout says that a leg did not answer within its deadline.
+	ErrTimeout = device.ErrTimeout
 	// ErrNoSpace says that there is no room for a volume, or a write was refused
 	// for want of room.
 	ErrNoSpace = device.ErrNoSpace

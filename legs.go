@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/deadline"
 	"holdfast.dev/holdfast/internal/config"
 	"holdfast.dev/holdfast/mirror"
 )
@@ -23,10 +25,14 @@ type legSet struct {
 func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, err error) {
 	for _, name := range c.Legs {
 		path := under(dir, name)
-		f, err := device.OpenFile(path, o)
+		d, err := deadline.Open(func() (device.Device, error) { return device.OpenFile(path, o) },
+			deadline.Options{Name: path, Deadline: time.Duration(c.Deadline)})
 		switch {
 		case err == nil:
-			set.legs = append(set.legs, mirror.Leg{Name: path, Dev: f})
+			set.legs = append(set.legs, mirror.Leg{Name: path, Dev: d})
+		case errors.Is(err, device.ErrTimeout):
+			set.absent = errors.Join(set.absent, fmt.Errorf("%w: %w; see to it, or give it more time in %s",
+				ErrLegMissing, err, under(dir, config.Name)))
 		case errors.Is(err, fs.ErrNotExist):
 			set.absent = errors.Join(set.absent, fmt.Errorf("%w: %s, which %s names, is not there; put it back, or correct the path",
 				ErrLegMissing, path, under(dir, config.Name)))

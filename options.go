@@ -79,6 +79,9 @@ type Options struct {
 	Budget, DirtyLimit int64
 	// DirtyAge is how long a page may stay dirty before it is written out.
 	DirtyAge time.Duration
+	// Deadline is how long a leg may take to answer before it is set aside, or,
+	// if it is the last, before the call fails.
+	Deadline time.Duration
 	// RegionPolicy says when a written region's mark is taken back: "verified",
 	// "idle" or "never"; RegionPeriod, how often that is looked at.
 	RegionPolicy string
@@ -110,6 +113,9 @@ func (o *Options) over(c *config.Config) error {
 	}
 	if o.DirtyAge != 0 {
 		c.Cache.DirtyAge = config.Duration(o.DirtyAge)
+	}
+	if o.Deadline != 0 {
+		c.Deadline = config.Duration(o.Deadline)
 	}
 	if o.RegionPolicy != "" {
 		c.RegionLog.Policy = o.RegionPolicy

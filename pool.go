@@ -15,9 +15,14 @@ import (
 	"holdfast.dev/holdfast/nbd"
 )
 
-// drainTime is how long Close lets requests of NBD clients finish. A request that
-// is still stuck in a leg after it is left behind, and Close says so.
-const drainTime = 30 * time.Second
+const (
+	// minDrain is how long Close lets requests of clients finish, at least.
+	minDrain = 30 * time.Second
+	// drainDeadlines is how many deadlines of legs it lets them take: two legs
+	// may hang one after the other. A request that is under way after it is left
+	// behind, and Close says so.
+	drainDeadlines = 3
+)
 
 // Pool is an open pool: the legs, their mirror, and the volumes in it.
 type Pool struct {
@@ -112,7 +117,7 @@ func (p *Pool) Close() error {
 	if closed {
 		return fmt.Errorf("pool %s: %w", p.dir, ErrClosed)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	ctx, cancel := context.WithTimeout(context.Background(), max(minDrain, drainDeadlines*time.Duration(p.settings.Deadline)))
 	defer cancel()
 	err := errors.Join(
 		p.server.Shutdown(ctx),

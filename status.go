@@ -62,6 +62,8 @@ type LegStatus struct {
 	State       string `json:"state"`
 	ReadErrors  uint64 `json:"read_errors"`
 	WriteErrors uint64 `json:"write_errors"`
+	// Timeouts is how many of them were for want of an answer.
+	Timeouts uint64 `json:"timeouts"`
 }
 
 // VolumeStatus describes a volume.
@@ -122,6 +124,11 @@ func (s *Status) judge() {
 			left, left*s.RegionSize)
 	}
 	for _, l := range s.Legs {
+		if l.Timeouts > 0 {
+			s.Message = fmt.Sprintf("leg %s did not answer in time; see to the disk, its cable or its network", l.Name)
+		}
+	}
+	for _, l := range s.Legs {
 		if l.State != mirror.InSync.String() {
 			s.State = StateDegraded
 			s.Message = fmt.Sprintf("leg %s has failed, and the others do its work; save the data while they do", l.Name)
@@ -151,7 +158,7 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 		})
 	}
 	for _, l := range m.Legs {
-		s.Legs = append(s.Legs, LegStatus{l.Name, l.UUID, l.State.String(), l.ReadErrors, l.WriteErrors})
+		s.Legs = append(s.Legs, LegStatus{l.Name, l.UUID, l.State.String(), l.ReadErrors, l.WriteErrors, l.Timeouts})
 	}
 	return s
 }

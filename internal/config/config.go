@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"holdfast.dev/holdfast/device/deadline"
 )
 
 // Name is what the file is called in the pool's directory.
@@ -31,6 +33,7 @@ var ErrInvalid = errors.New("settings refused")
 // Config is what holdfast.toml says, completed with defaults.
 type Config struct {
 	Legs      []string          `toml:"legs"`
+	Deadline  Duration          `toml:"deadline"`
 	RegionLog RegionLog         `toml:"region_log"`
 	Cache     Cache             `toml:"cache"`
 	NBD       NBD               `toml:"nbd"`
@@ -84,6 +87,7 @@ const (
 // Default returns the settings of a pool whose file says nothing but its legs.
 func Default() Config {
 	return Config{
+		Deadline:  Duration(deadline.Default),
 		RegionLog: RegionLog{Policy: PolicyVerified, Period: Duration(5 * time.Second)},
 		Cache:     Cache{Budget: 256 << 20, DirtyAge: Duration(5 * time.Second)},
 		NBD:       NBD{Unix: "nbd.sock"},

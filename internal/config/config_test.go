@@ -33,6 +33,7 @@ func TestWhatIsLeftOutHasADefault(t *testing.T) {
 
 func TestEveryKeyIsRead(t *testing.T) {
 	c, err := Parse("x.toml", []byte(legs+`
+deadline = "7s"
 [region_log]
 policy = "idle"
 period = "250ms"
@@ -55,6 +56,7 @@ stability = "copy"
 	}
 	want := Config{
 		Legs:      []string{"a.img", "b.img"},
+		Deadline:  Duration(7 * time.Second),
 		RegionLog: RegionLog{"idle", Duration(250 * time.Millisecond)},
 		Cache:     Cache{1 << 30, 100e6, 1 << 20, Duration(2 * time.Second)},
 		NBD:       NBD{"s.sock", "127.0.0.1:0"},
@@ -75,14 +77,14 @@ func TestFaultsNameFileLineAndKey(t *testing.T) {
 		{"key in the wrong table", legs + "policy = \"idle\"\n", []string{"x.toml:2: unknown key policy; did you mean region_log.policy?"}},
 		{"misspelt table", legs + "[region-log]\n", []string{"x.toml:2: unknown key region-log; did you mean region_log?"}},
 		{"key of a volume", legs + "[volumes.main]\nstabilty = \"wait\"\n", []string{"x.toml:3: unknown key volumes.main.stabilty; did you mean volumes.NAME.stability?"}},
-		{"nothing like it", legs + "frobnicate = 1\n", []string{"x.toml:2: unknown key frobnicate; known keys are legs, region_log, region_log.policy"}},
+		{"nothing like it", legs + "frobnicate = 1\n", []string{"x.toml:2: unknown key frobnicate; known keys are legs, deadline, region_log, region_log.policy"}},
 		{"two at once", legs + "one = 1\ntwoo = 2\n", []string{"x.toml:2: unknown key one", "x.toml:3: unknown key twoo"}},
 		{"bad size", legs + "[cache]\nbudget = \"lots\"\n", []string{"x.toml:3:", "cache.budget", `"lots" is not a size`}},
 		{"bad duration", legs + "[cache]\ndirty_age = \"soon\"\n", []string{"x.toml:3:", `"soon" is not a duration`}},
 		{"wrong type", "legs = 3\n", []string{"x.toml:1:", "legs"}},
 		{"not TOML", legs + "[cache\n", []string{"x.toml:2:"}},
-		{"every value wrong", "legs = [\"a\", \"a\", \"\"]\n[region_log]\npolicy = \"x\"\nperiod = \"1ns\"\n[cache]\nbudget = 1\ndirty_limit = 2\ndirty_background = 3\ndirty_age = \"2h\"\n[nbd]\ntcp = \"here\"\n[volumes.-x]\nstability = \"hold\"\n",
-			[]string{"a is named twice", "leg 3 has an empty path", "region_log.policy", "region_log.period", "cache.budget", "cache.dirty_limit", "cache.dirty_background", "cache.dirty_age", "nbd.tcp", "volumes.-x.stability", `"-x" as a volume's name`}},
+		{"every value wrong", "legs = [\"a\", \"a\", \"\"]\ndeadline = \"2h\"\n[region_log]\npolicy = \"x\"\nperiod = \"1ns\"\n[cache]\nbudget = 1\ndirty_limit = 2\ndirty_background = 3\ndirty_age = \"2h\"\n[nbd]\ntcp = \"here\"\n[volumes.-x]\nstability = \"hold\"\n",
+			[]string{"a is named twice", "leg 3 has an empty path", "deadline", "region_log.policy", "region_log.period", "cache.budget", "cache.dirty_limit", "cache.dirty_background", "cache.dirty_age", "nbd.tcp", "volumes.-x.stability", `"-x" as a volume's name`}},
 		{"no legs", "", []string{"legs: a pool has 1 to 4 legs, not 0"}},
 		{"five legs", `legs = ["a","b","c","d","e"]`, []string{"not 5"}},
 		{"no port", legs + "[nbd]\ntcp = \"h:99999\"\n", []string{"nbd.tcp"}},
@@ -112,6 +114,7 @@ func TestWrittenFileIsReadBack(t *testing.T) {
 		func(c *Config) {},
 		func(c *Config) { c.NBD.TCP = "127.0.0.1:10809" },
 		func(c *Config) { c.Cache.Budget = 512 << 20; c.RegionLog.Policy = PolicyNever },
+		func(c *Config) { c.Deadline = Duration(90 * time.Second) },
 		func(c *Config) { c.Volumes = map[string]Volume{"a": {StabilityCopy}, "b.c": {StabilityWait}} },
 		func(c *Config) { c.Legs = []string{`od"d\`, "tab\t", "new\nline", "ünï"} },
 	} {

@@ -22,9 +22,13 @@ const (
 	DirtyMin = 1 << 20
 	// PeriodMin keeps the region log from costing more writes than it saves.
 	PeriodMin = 10 * time.Millisecond
-	// PeriodMax and AgeMax catch a mistaken unit.
-	PeriodMax = 24 * time.Hour
-	AgeMax    = time.Hour
+	// DeadlineMin is longer than a sound disk takes for anything, unless it has
+	// to spin up.
+	DeadlineMin = time.Second
+	// PeriodMax, AgeMax and DeadlineMax catch a mistaken unit.
+	PeriodMax   = 24 * time.Hour
+	AgeMax      = time.Hour
+	DeadlineMax = time.Hour
 	// AgeMin keeps the flusher from running all the time.
 	AgeMin = 10 * time.Millisecond
 )
@@ -46,6 +50,7 @@ func (c *Config) Validate() error {
 			fault("legs: %s is named twice", l)
 		}
 	}
+	bounds(fault, "deadline", time.Duration(c.Deadline), DeadlineMin, DeadlineMax)
 	if !slices.Contains([]string{PolicyVerified, PolicyIdle, PolicyNever}, c.RegionLog.Policy) {
 		fault("region_log.policy: %q is not one of verified, idle, never", c.RegionLog.Policy)
 	}

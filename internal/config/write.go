@@ -53,6 +53,7 @@ func render(c Config) string {
 	}
 	return strings.NewReplacer(
 		"@legs@", legs.String(),
+		"@deadline@", line("deadline", c.Deadline, d.Deadline),
 		"@policy@", line("policy", c.RegionLog.Policy, d.RegionLog.Policy),
 		"@period@", line("period", c.RegionLog.Period, d.RegionLog.Period),
 		"@budget@", line("budget", c.Cache.Budget, d.Cache.Budget),
