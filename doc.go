@@ -35,6 +35,8 @@
 //     while a page is being written out, the legs get the same bytes.
 //   - If a leg fails the others do its work, and a leg that missed writes is not
 //     used again as if it had not.
+//   - A leg that does not answer within its deadline fails what it was asked; no
+//     call waits for it any longer.
 //   - Memory stays within the budget; whoever writes faster than the legs take
 //     it is slowed, not failed.
 //   - Nothing that a client sends, and nothing that a leg, a socket or

@@ -303,12 +303,12 @@ func TestListenUnix(t *testing.T) {
 }
 
 func TestOptionsAreCheckedAtOnce(t *testing.T) {
-	o := Options{Budget: 1, DirtyLimit: 2, DirtyAge: -1, RegionPolicy: "sometimes", RegionPeriod: 1}
+	o := Options{Budget: 1, DirtyLimit: 2, DirtyAge: -1, RegionPolicy: "sometimes", RegionPeriod: 1, Deadline: 1}
 	err := o.Validate()
 	if !errors.Is(err, ErrSettings) {
 		t.Fatalf("got %v", err)
 	}
-	for _, key := range []string{"cache.budget", "cache.dirty_limit", "cache.dirty_age", "region_log.policy", "region_log.period"} {
+	for _, key := range []string{"cache.budget", "cache.dirty_limit", "cache.dirty_age", "region_log.policy", "region_log.period", "deadline"} {
 		if !strings.Contains(err.Error(), key) {
 			t.Errorf("%s is not named in: %v", key, err)
 		}

@@ -24,7 +24,7 @@
 //
 // # Fault model
 //
-// SIGKILL of the server, and in the kernel's test of the client's machine too.
-// What reached the operating system stays there: a loss of power is the subject
+// SIGKILL of the server, and in the kernel's test of the client's machine too; a
+// leg whose file system stops answering, and may answer late. What reached the operating system stays there: a loss of power is the subject
 // of other tests, on simulated disks.
 package interop

@@ -124,7 +124,7 @@ func newPool(t *testing.T, o poolOptions) *pool {
 // configure makes holdfast.toml say no more than the legs and what is given.
 func (p *pool) configure(settings string) {
 	p.t.Helper()
-	text := fmt.Sprintf("legs = [%q, %q]\n%s", p.legs[0], p.legs[1], settings)
+	text := fmt.Sprintf("legs = [\"%s\"]\n%s", strings.Join(p.legs, `", "`), settings)
 	if err := os.WriteFile(filepath.Join(p.dir, "holdfast.toml"), []byte(text), 0o644); err != nil {
 		p.t.Fatal(err)
 	}
@@ -260,6 +260,19 @@ type status struct {
 	State      string       `json:"state"`
 	RegionSize int64        `json:"region_size"`
 	Resync     resyncStatus `json:"resync"`
+	Legs       []legStatus  `json:"legs"`
+	NBD        []connection `json:"nbd_connections"`
+}
+
+// legStatus is how a leg is.
+type legStatus struct {
+	State    string `json:"state"`
+	Timeouts int    `json:"timeouts"`
+}
+
+// connection is an NBD client.
+type connection struct {
+	InFlight int `json:"in_flight"`
 }
 
 // resyncStatus is how far the resync since the server's start is.

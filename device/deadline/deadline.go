@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/invariants"
 )
 
 const (
@@ -135,8 +136,8 @@ func (d *Device) enter(closing bool) (*call, error) {
 		case d.closed && !closing:
 			return nil, device.ErrClosed
 		case d.stuck > 0:
-			return nil, fmt.Errorf("%w: %d calls to it have had no answer for more than %v, and none is sent before they have",
-				device.ErrTimeout, d.stuck, d.deadline)
+			return nil, fmt.Errorf("%w: it is sent nothing before it has answered what it was asked more than %v ago (calls: %d)",
+				device.ErrTimeout, d.deadline, d.stuck)
 		case len(d.running) < maxCalls:
 			return d.take(), nil
 		}
@@ -160,6 +161,7 @@ func (d *Device) take() *call {
 	} else {
 		c = newCall(d)
 	}
+	invariants.Check(d.stuck == 0 && len(d.running) < maxCalls, "deadline: a call enters beside %d stuck and %d others", d.stuck, len(d.running))
 	c.state.Store(inFlight)
 	c.since = d.looked
 	c.place = len(d.running)
@@ -216,7 +218,7 @@ func (d *Device) Close() error {
 		d.watching.Wait()
 	}()
 	if stuck > 0 {
-		return d.fail(opClose, 0, 0, fmt.Errorf("%w: it is closed when the %d calls that are stuck in it return", device.ErrTimeout, stuck))
+		return d.fail(opClose, 0, 0, fmt.Errorf("%w: it is closed when what is stuck in it returns (calls: %d)", device.ErrTimeout, stuck))
 	}
 	_, _, err = d.do(opClose, nil, 0, 0)
 	return err

@@ -46,8 +46,8 @@
 // Close waits for calls in flight as they do, and no longer. If some are stuck
 // it returns an error, and the goroutine of the last of them closes the device
 // beneath when it comes back, if it ever does. Until then the goroutines, the
-// descriptor and its lock stay; the end of the process takes them, as far as the
-// kernel lets go of the threads.
+// descriptor and its lock stay, even beyond the end of the process: Linux does
+// not let go of a thread that waits for a disk.
 //
 // # Fault model
 //
