@@ -122,7 +122,7 @@ func (m *Mirror) legExtents(off, n int64, more *bool, yield func(device.Extent) 
 			*more = yield(e)
 			return *more
 		})
-		if err == nil || !*more {
+		if err == nil {
 			return nil
 		}
 		l.charge(&l.readErrors, err)

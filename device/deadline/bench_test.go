@@ -3,6 +3,8 @@ package deadline_test
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -32,6 +34,7 @@ func BenchmarkPaired(b *testing.B) {
 				name := fmt.Sprintf("%s/%dKiB/watched=%v", under.name, n>>10, watched)
 				b.Run(name+"/Read", func(b *testing.B) { benchmark(b, n, size, d.ReadAt) })
 				b.Run(name+"/Write", func(b *testing.B) { benchmark(b, n, size, d.WriteAt) })
+				b.Run(name+"/ReadDepth16", func(b *testing.B) { benchmarkDepth(b, n, size, d.ReadAt) })
 				if err := d.Close(); err != nil {
 					b.Error(err)
 				}
@@ -52,6 +55,22 @@ func benchmark(b *testing.B, n, size int, one func(p []byte, off int64) (int, er
 			b.Fatal(err)
 		}
 	}
+}
+
+// benchmarkDepth keeps 16 transfers in flight.
+func benchmarkDepth(b *testing.B, n, size int, one func(p []byte, off int64) (int, error)) {
+	b.SetBytes(int64(n))
+	b.SetParallelism(max(16/runtime.GOMAXPROCS(0), 1))
+	var at atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		p := aligned(n)
+		for pb.Next() {
+			if _, err := one(p, at.Add(7919)%int64(size/n)*int64(n)); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
 
 func file(b *testing.B, size int64) device.Device {
