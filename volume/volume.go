@@ -22,6 +22,7 @@ type Volume struct {
 var (
 	_ device.Device   = (*Volume)(nil)
 	_ device.Extenter = (*Volume)(nil)
+	_ device.Guarded  = (*Volume)(nil)
 )
 
 func newVolume(dev device.Device, r *record) *Volume {
@@ -65,6 +66,18 @@ func (v *Volume) transfer(name string, p []byte, off int64, op func(device.Devic
 		done += part
 	}
 	return int(done), nil
+}
+
+// WriteGuarded writes whole blocks to the volume and hands their sums on to the
+// pool.
+func (v *Volume) WriteGuarded(p []byte, off int64, sums []uint32) error {
+	if off%BlockSize != 0 || len(p) != len(sums)*BlockSize {
+		return v.fault("write", off, int64(len(p)), device.CheckGuards(p, off, sums))
+	}
+	return v.each("write", off, int64(len(p)), func(pool, vol, n int64) error {
+		in := vol - off
+		return device.WriteGuarded(v.dev, p[in:in+n], pool, sums[in/BlockSize:(in+n)/BlockSize])
+	})
 }
 
 // Flush makes everything durable that returned before it was called.
