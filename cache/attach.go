@@ -130,6 +130,8 @@ func (m *Mapping) bringIn(n int64) error {
 	switch {
 	case w.valid() != allSectors:
 		return m.prefetch(n*PageSize, PageSize)
+	case w.has(damaged):
+		return m.damagedError(n)
 	case w.has(shadow):
 		pg.waitWriteback()
 	default:
@@ -195,6 +197,9 @@ func (m *Mapping) openToWrite(n int64, wait bool) error {
 	case w.has(held):
 		pg.unlock(0, 0)
 		return m.heldError(n)
+	case w.has(damaged):
+		pg.unlock(0, 0)
+		return m.damagedError(n)
 	case w.has(writeback) && !w.has(snapped):
 		pg.unlock(0, 0)
 		if !wait {
@@ -209,7 +214,7 @@ func (m *Mapping) openToWrite(n int64, wait bool) error {
 	}
 	seam.Point("cache.writefault", uint64(n))
 	m.tags.dirty.set(n)
-	pg.change(0, reserved|wmapped|dirtyBits(allSectors))
+	pg.change(guarded, reserved|wmapped|dirtyBits(allSectors))
 	return nil
 }
 

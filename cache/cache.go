@@ -50,6 +50,9 @@ type Options struct {
 	// Age is how long a page may stay dirty before the flusher writes it out
 	// (it may take twice that); Interval, how often the flusher looks.
 	Age, Interval time.Duration
+	// Unguarded leaves out the checksums that find what changes in memory between
+	// copy-in and write-out.
+	Unguarded bool
 	// Manual leaves out all background work: write-out happens by sync, by
 	// reclaim, and when Tick is called. For deterministic tests.
 	Manual bool

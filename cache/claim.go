@@ -13,8 +13,11 @@ type run struct {
 	n, count int64
 	// mask has the sectors to write of a single page that is not wholly valid.
 	mask uint8
-	// copied, if not nil, has the bytes to write.
+	// copied, if not nil, has the bytes to write, after those of skip pages.
 	copied *snapshot
+	skip   int64
+	// sums, if not nil, has the sum of each whole page as it is to be written.
+	sums *sums
 }
 
 // walk says how writeOut treats what it meets.
@@ -45,7 +48,7 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 		n = next + max(1, r.count)
 		if r.count > 0 {
 			pages += r.count
-			b.run(func() { r.complete(r.write()) })
+			b.run(r.finish)
 		}
 	}
 	b.wait()
@@ -156,9 +159,10 @@ func (r *run) claim() {
 	if r.copied != nil {
 		copy(r.copied.mem[:], r.m.arena.frames(r.n, r.count))
 	}
+	r.prepareSums()
 	for i := range r.count {
 		pg := r.m.page(r.n + i)
-		set := writeback
+		set := writeback | r.takeSum(&pg, i)
 		if r.copied != nil {
 			set |= snapped
 		}
@@ -213,6 +217,14 @@ func (r *run) protect() {
 
 // drop gives an empty run's snapshot back.
 func (r *run) drop() run {
-	r.m.c.snapshots.put(r.copied)
+	r.giveBack()
 	return run{}
+}
+
+// giveBack returns what the run has borrowed.
+func (r *run) giveBack() {
+	r.m.c.snapshots.put(r.copied)
+	if r.sums != nil {
+		sumsPool.Put(r.sums)
+	}
 }

@@ -29,6 +29,9 @@
 // is pinned to write: it counts as dirty, and is again when the pin ends). Held pages
 // are dirty for their holder alone, and no walk finds them (hold.go).
 //
+// Pages have a checksum from copy-in on, which the backing is handed with the
+// bytes: what changes in memory meanwhile is not written as truth (guard.go).
+//
 // # Invariants
 //
 //  1. What is under write-out, a frame or a snapshot of it, does not change until
@@ -46,6 +49,9 @@
 //     back: no fill, write-out, insertion or pin overlaps it.
 //  8. The last store through a pin or a mapping reaches the backing with the next
 //     write-out after it, whatever was written out in between.
+//  9. A wholly valid page that nobody but the cache can change is written only if
+//     it is what was copied in or read; if it is not, nobody reads it from then on.
+//     Where memory is sound no page is ever found otherwise (H5).
 //
 // # Lock order
 //
@@ -65,5 +71,7 @@
 // # Fault model
 //
 // A backing may fail any call, and may be slow; it may not hang for ever. After
-// a failed flush anything written since the last good one may be gone.
+// a failed flush anything written since the last good one may be gone. Memory may
+// lose bits of a page. What it loses of one that is not wholly valid, or that
+// others can change, is not noticed; of any other, when that is next written out.
 package cache

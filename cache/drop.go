@@ -125,9 +125,9 @@ func (m *Mapping) zeroPinned(pg *page, w word) error {
 		}
 		m.countDirty()
 	}
-	clear(m.arena.frames(pg.n, 1))
+	cure, known := m.overwrite(pg, w, 0, zeros[:])
 	m.tags.dirty.set(pg.n)
-	pg.unlock(0, reserved|dirtyBits(allSectors))
+	pg.unlock(cure, reserved|known|dirtyBits(allSectors))
 	return nil
 }
 

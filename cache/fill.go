@@ -85,7 +85,7 @@ func (m *Mapping) finishFill(n, count, want int64) {
 	}
 	for i := range count {
 		pg := m.page(n + i)
-		set := present | validBits(allSectors) | m.enqueue(&pg)
+		set := present | validBits(allSectors) | m.enqueue(&pg) | m.takeGuard(&pg)
 		if i == marker {
 			set |= ahead
 		}
@@ -125,7 +125,7 @@ func (m *Mapping) completePage(pg *page, w word) error {
 			copy(frame[lo:hi], buf[lo:hi])
 		}
 	}
-	pg.unlock(0, validBits(allSectors))
+	pg.unlock(0, validBits(allSectors)|m.takeGuard(pg))
 	return nil
 }
 

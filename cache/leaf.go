@@ -8,14 +8,17 @@ import (
 )
 
 // leafPages is how many words are allocated together: 512, so that a leaf is
-// one 4 KiB page of words for 2 MiB of volume.
+// one 4 KiB page of words, and half a one of sums, for 2 MiB of volume.
 const leafPages = 512
 
-// leaf holds the words of leafPages neighbouring pages. Its memory follows what
+// leaf holds the words and the sums of leafPages neighbouring pages. Its memory follows what
 // is cached, not the volume's size: it comes with the first page that is used
 // and goes when reclaim has forgotten the last.
 type leaf struct {
 	words [leafPages]atomic.Uint64
+	// sums has the CRC-32C of each page whose word says guarded. Whoever has
+	// locked the page may look at it.
+	sums [leafPages]uint32
 	// queued counts the pages that the reclaim queues name. A leaf with any
 	// stays.
 	queued atomic.Int32

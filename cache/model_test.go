@@ -93,6 +93,9 @@ func runModel(t *testing.T, st Stability, manual bool) {
 			if !bytes.Equal(b.stored(off, n), model[off:off+n]) {
 				t.Fatalf("step %d: the backing differs after a sync of %d bytes at %d (seed %d)", step, n, off, *seedFlag)
 			}
+			if step%20 == 0 {
+				b.guardsFit()
+			}
 		case 10:
 			b.c.writeSome(16)
 		case 11:
@@ -124,6 +127,9 @@ func runModel(t *testing.T, st Stability, manual bool) {
 	}
 	if n := b.s.outstanding(); n != 0 {
 		t.Errorf("%d pages are still reserved after a sync", n)
+	}
+	if b.guardsFit() == 0 {
+		t.Error("no page has a guard: the test tests less than it says")
 	}
 	if s := b.c.Stats(); s.Dirty != 0 || s.Resident > s.Budget {
 		t.Errorf("after a sync: %+v", s)

@@ -119,13 +119,14 @@ func (p *page) unlock(clear, set word) {
 }
 
 // enter admits a reader of the sectors in mask, who must leave. It fails
-// without waiting where the page is locked or does not have the sectors. With
-// the word that it saw it tells why, and whether a shadow is to be read.
+// without waiting where the page is locked or damaged, or does not have the
+// sectors. With the word that it saw it tells why, and whether a shadow is to be
+// read.
 func (p *page) enter(mask uint8) (word, bool) {
 	seam.Point("cache.enter", uint64(p.n))
 	for {
 		w := p.load()
-		if w.has(locked|sealed|ahead) || w.valid()&mask != mask || w&readersMask == readersMask {
+		if w.has(locked|sealed|ahead|damaged) || w.valid()&mask != mask || w&readersMask == readersMask {
 			return w, false
 		}
 		if p.swap(w, w.touched()+readerOne) {

@@ -188,6 +188,9 @@ func (m *Mapping) tryPinPage(n int64, mode PinMode) error {
 	case w.valid() != allSectors || mode == PinWrite && !adm.suffices(w):
 		pg.unlock(0, 0)
 		return errAgain
+	case w.has(damaged):
+		pg.unlock(0, 0)
+		return m.damagedError(n)
 	case w.has(writeback) && !w.has(snapped):
 		// The frame must hold still, or is not what readers see.
 		pg.unlock(0, 0)
@@ -207,7 +210,7 @@ func (m *Mapping) tryPinPage(n int64, mode PinMode) error {
 		return err
 	}
 	m.tags.pinned.set(n)
-	pg.unlock(w&mask, w&mask+one|reserved)
+	pg.unlock(w&mask|guarded, w&mask+one|reserved)
 	return nil
 }
 

@@ -56,7 +56,11 @@ func (m *Mapping) read(p []byte, off int64) (int, error) {
 			done += k
 			continue
 		}
-		if w := pg.load(); w.valid()&sectorMask(a, a+k) == sectorMask(a, a+k) {
+		w := pg.load()
+		if w.has(damaged) {
+			return done, m.damagedError(n)
+		}
+		if w.valid()&sectorMask(a, a+k) == sectorMask(a, a+k) {
 			m.awaitEntry(&pg, w)
 			continue
 		}

@@ -71,7 +71,7 @@ func (r *run) changedUnannounced(pg *page, w word) bool {
 		return false
 	}
 	at := (pg.n - r.n) * PageSize
-	if bytes.Equal(r.copied.mem[at:at+PageSize], r.m.arena.frames(pg.n, 1)) {
+	if bytes.Equal(r.bytes()[at:at+PageSize], r.m.arena.frames(pg.n, 1)) {
 		return false
 	}
 	r.m.c.counters.unannounced.Add(1)

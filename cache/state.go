@@ -34,14 +34,16 @@ const (
 //	bit   11  snapped    the write-out is from a snapshot: the frame may change
 //	bit   12  held       dirty for its holder alone, without the DIRTY tag
 //	bit   13  wmapped    mapped writable in another address space
+//	bit   15  guarded    the page's sum is known: see guard.go
 //	bits 16-23  dirty    a bit for each 512-byte sector
 //	bits 24-31  valid    a bit for each 512-byte sector
 //	bits 32-47  readers  how many tasks copy from the page at this moment
 //	bits 48-54  wpins    how many write pins there are
 //	bits 55-61  rpins    how many read pins there are
+//	bit   62  damaged    the page does not fit its sum: nobody may read it
 //	bit   63  sealed     the leaf that holds the word is being given back
 //
-// Bits 14, 15 and 62 are spare.
+// Bit 14 is spare.
 //
 // Who makes which transition, always with the page locked:
 //
@@ -52,6 +54,10 @@ const (
 //	dirty             writeback                 claim (claim.go)
 //	writeback         clean                     complete (claim.go)
 //	writeback         dirty, failed             complete, when the write failed
+//	writeback         dirty, failed, damaged    complete, when the page does not fit its sum
+//	damaged           sound                     overwrite (guard.go), zeroPinned
+//	any               guarded, and back         overwrite, finishFill, completePage, claim
+//	guarded           not guarded               Handle.Pin to write, WriteFault
 //	clean             dirty                     redirty (flush.go), when a flush failed
 //	writeback         writeback, shadow, dirty  writePage, policy copy
 //	writeback, shadow dirty                     complete
@@ -81,9 +87,11 @@ const (
 	snapped   word = 1 << 11
 	held      word = 1 << 12
 	wmapped   word = 1 << 13
+	guarded   word = 1 << 15
 	readerOne word = 1 << 32
 	wpinOne   word = 1 << 48
 	rpinOne   word = 1 << 55
+	damaged   word = 1 << 62
 	sealed    word = 1 << 63
 
 	dirtyShift        = 16
@@ -94,7 +102,7 @@ const (
 	wpinsMask    word = maxPins << 48
 	rpinsMask    word = maxPins << 55
 	pinsMask          = wpinsMask | rpinsMask
-	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | wmapped | dirtyMask | validMask
+	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | wmapped | guarded | damaged | dirtyMask | validMask
 )
 
 func (w word) has(f word) bool     { return w&f != 0 }
@@ -159,6 +167,8 @@ func checkWord(n int64, w word) {
 	ok(!w.has(shadow) || !w.has(pinsMask), "pinned, with a shadow")
 	ok(!w.has(pinsMask|wmapped) || w.valid() == allSectors, "pinned or mapped, but not wholly valid")
 	ok(!w.has(wmapped) || w.dirty() == allSectors || w.pinnedToWrite(), "mapped writable, but not dirty")
+	ok(!w.has(guarded) || w.valid() == allSectors && !w.has(wmapped|wpinsMask), "guarded, and in other hands or not wholly valid")
+	ok(!w.has(damaged) || w.has(guarded) && w.has(failed), "damaged, but not by its guard")
 	ok(!w.has(held) || w.dirty() != 0 && !w.has(writeback|wmapped|wpinsMask), "held, and in other hands")
 }
 
@@ -169,7 +179,8 @@ func (w word) String() string {
 		name string
 	}{{locked, "locked"}, {waiters, "waiters"}, {present, "present"}, {writeback, "writeback"},
 		{reserved, "reserved"}, {shadow, "shadow"}, {failed, "failed"}, {ahead, "ahead"},
-		{queued, "queued"}, {snapped, "snapped"}, {held, "held"}, {wmapped, "wmapped"}, {sealed, "sealed"}} {
+		{queued, "queued"}, {snapped, "snapped"}, {held, "held"}, {wmapped, "wmapped"}, {guarded, "guarded"},
+		{damaged, "damaged"}, {sealed, "sealed"}} {
 		if w.has(f.bit) {
 			s = append(s, f.name)
 		}

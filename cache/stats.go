@@ -7,7 +7,7 @@ type counters struct {
 	hits, misses, pagesRead     atomic.Int64
 	runsWritten, pagesWritten   atomic.Int64
 	evicted, shadows, throttled atomic.Int64
-	unannounced                 atomic.Int64
+	unannounced, damaged        atomic.Int64
 }
 
 // Stats says how a cache is doing. Sizes are bytes.
@@ -36,10 +36,12 @@ type Stats struct {
 	Shadows   int64 `json:"shadows"`
 	Throttled int64 `json:"throttled"`
 	// Pinned and Held are bytes; Unannounced counts pages that were changed in
-	// memory by somebody who had not said so.
+	// memory by somebody who had not said so; Damaged, those found to have changed
+	// where nobody could have done it.
 	Pinned      int64 `json:"pinned"`
 	Held        int64 `json:"held"`
 	Unannounced int64 `json:"unannounced"`
+	Damaged     int64 `json:"damaged"`
 }
 
 // Stats returns the figures of the moment. It waits for nothing.
@@ -62,5 +64,6 @@ func (c *Cache) Stats() Stats {
 		Pinned:      c.pins.used.Load() * PageSize,
 		Held:        c.holds.used.Load() * PageSize,
 		Unannounced: n.unannounced.Load(),
+		Damaged:     n.damaged.Load(),
 	}
 }

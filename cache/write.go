@@ -127,6 +127,9 @@ func (m *Mapping) tryWritePage(n int64, a int, p []byte, edges uint8, block bool
 	case w.has(held):
 		pg.unlock(0, 0)
 		return m.heldError(n)
+	case w.has(damaged) && len(p) < PageSize:
+		pg.unlock(0, 0)
+		return m.damagedError(n)
 	case w.has(writeback) && !w.has(shadow|snapped) && !m.shadow(&pg):
 		pg.unlock(0, 0)
 		if !block {
@@ -152,7 +155,7 @@ func (m *Mapping) copyIn(pg *page, adm *admission, a int, p []byte, as word) err
 		adm.room = false
 		set |= present | m.enqueue(pg)
 	}
-	copy(m.contents(pg.n, w)[a:], p)
+	clear, known := m.overwrite(pg, w, a, p)
 	sectors := sectorMask(a, a+len(p))
 	switch {
 	case as.has(held):
@@ -160,7 +163,7 @@ func (m *Mapping) copyIn(pg *page, adm *admission, a int, p []byte, as word) err
 	case w.dirty() == 0:
 		m.tags.dirty.set(pg.n)
 	}
-	pg.unlock(0, set|dirtyBits(sectors)|validBits(sectors)|(w.touched()&freqMask))
+	pg.unlock(clear, set|known|dirtyBits(sectors)|validBits(sectors)|(w.touched()&freqMask))
 	return nil
 }
 

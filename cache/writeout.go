@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -12,7 +13,7 @@ import (
 // bytes are what the run writes.
 func (r *run) bytes() []byte {
 	if r.copied != nil {
-		return r.copied.mem[:r.count*PageSize]
+		return r.copied.mem[r.skip*PageSize:][:r.count*PageSize]
 	}
 	return r.m.arena.frames(r.n, r.count)
 }
@@ -28,9 +29,12 @@ func (r *run) write() error {
 	r.m.c.counters.runsWritten.Add(1)
 	r.m.c.counters.pagesWritten.Add(r.count)
 	var err error
-	if r.mask == 0 {
+	switch {
+	case r.sums != nil:
+		err = device.WriteGuarded(r.m.backing, mem, off, r.sums[r.skip:][:r.count])
+	case r.mask == 0:
 		_, err = r.m.backing.WriteAt(mem, off)
-	} else {
+	default:
 		eachSectorRun(r.mask, func(lo, hi int) bool {
 			_, err = r.m.backing.WriteAt(mem[lo:hi], off+int64(lo))
 			return err == nil
@@ -83,14 +87,13 @@ func (r *run) complete(err error) {
 	for i := range r.count {
 		pg := m.page(r.n + i)
 		pg.lock()
-		r.completePage(&pg, err != nil)
+		r.completePage(&pg, err)
 	}
-	m.c.snapshots.put(r.copied)
 	m.c.throttle.wake()
 }
 
-func (r *run) completePage(pg *page, bad bool) {
-	m, t := r.m, r.m.tags
+func (r *run) completePage(pg *page, err error) {
+	m, t, bad := r.m, r.m.tags, err != nil
 	clear, set := writeback|snapped, word(0)
 	w := pg.load()
 	invariants.Check(w.has(writeback), "cache: page %d completed twice: %v", pg.n, w)
@@ -107,8 +110,11 @@ func (r *run) completePage(pg *page, bad bool) {
 		}
 		set |= dirtyBits(mask) | failed
 		t.failed.set(pg.n)
+		if errors.Is(err, errDamaged) {
+			set |= m.judge(pg)
+		}
 	case w.has(failed):
-		clear |= failed
+		clear |= failed | damaged
 		t.failed.clear(pg.n)
 		m.countFailing(-1)
 	}
@@ -134,19 +140,27 @@ func (m *Mapping) release(pg *page) word {
 }
 
 // writeFailed notes the failure of a run whose pages are still under write-out.
-// Watchers are told once of a page that cannot be written, not at each try.
+// Watchers are told once of a page that cannot be written, not at each try; and
+// once more if it turns out to be damaged.
 func (m *Mapping) writeFailed(r *run, err error) {
-	fresh := int64(0)
+	fresh, known := int64(0), failed
+	if errors.Is(err, errDamaged) {
+		known = damaged
+	}
+	untold := false
 	for i := range r.count {
-		if pg := m.page(r.n + i); !pg.load().has(failed) {
+		pg := m.page(r.n + i)
+		w := pg.load()
+		if !w.has(failed) {
 			fresh++
 		}
+		untold = untold || !w.has(known)
 	}
 	m.retry.postpone()
-	if fresh == 0 {
+	m.countFailing(fresh)
+	if !untold {
 		return
 	}
-	m.countFailing(fresh)
 	err = fmt.Errorf("cache: %s: %w: %d bytes at %d stay in memory and are tried again: %w",
 		m.o.Name, ErrWriteOut, r.count*PageSize, r.n*PageSize, err)
 	m.errs.set(err)
