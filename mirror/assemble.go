@@ -1,7 +1,10 @@
 package mirror
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // found is a leg that was given, and what its superblocks say.
@@ -16,63 +19,111 @@ type assembly struct {
 	newest *found
 	// byIndex has the given legs in their places; nil where none was given.
 	byIndex []*found
-	// inSync are the legs to work with. The others are failed.
-	inSync legMask
+	// gone are the legs listed as in sync or joining that are not to be used:
+	// opening fails them.
+	gone legMask
+	// promote says that those joining are all there is, and are to be in sync.
+	promote bool
+	// deny holds, for failed legs that a person named, how far their word is
+	// not to be taken.
+	deny [MaxLegs]uint64
+	// apart says that two legs tell different things of one generation.
+	apart bool
+	// lacking says that a leg listed as in sync was not given, and nobody has
+	// said that it was to be done without.
+	lacking bool
+	// roll are the legs to work with.
+	roll roll
+	// strangers were given and are no legs of this pool, or cannot be told:
+	// they are left alone.
+	strangers []stranger
+}
+
+type stranger struct {
+	Leg
+	why error
 }
 
 // identify reads the superblocks of every leg, and returns the legs that have
-// one and an error for each of the others.
-func identify(legs []Leg) (all []*found, errs []error) {
+// one and the others with the reason.
+func identify(legs []Leg) (all []*found, bad []stranger) {
 	if len(legs) < 1 || len(legs) > MaxLegs {
-		return nil, []error{fmt.Errorf("%w: %d legs were given, a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)}
+		return nil, []stranger{{why: fmt.Errorf("%w: %d legs were given, a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)}}
 	}
 	for _, l := range legs {
 		f := &found{Leg: l, copies: readCopies(l.Dev)}
 		f.sb = f.copies.best()
 		if f.sb == nil {
-			errs = append(errs, fmt.Errorf("%s: %w", l.Name, f.copies.err()))
+			bad = append(bad, stranger{l, fmt.Errorf("%s: %w", l.Name, f.copies.err())})
 			continue
 		}
 		all = append(all, f)
 	}
-	return all, errs
+	return all, bad
 }
 
-// assemble says whether the legs make a pool that may be used, and how. Of
-// the legs that the newest superblock lists as in sync every one must be
-// there and up to date; one that it lists as failed is set aside. See the
-// package comment for why this is enough (H10).
-func assemble(all []*found) (*assembly, error) {
+// assembleGiven finds out what pool the legs are. Legs that cannot be told are
+// refused, and those of another membership, unless the pool lacks none.
+func assembleGiven(legs []Leg, without []string) (*assembly, error) {
+	all, bad := identify(legs)
+	if len(all) == 0 {
+		return nil, bad[0].why
+	}
+	a, err := assemble(all, without)
+	if len(bad) > 0 && errors.Is(err, ErrMissing) {
+		return nil, bad[0].why
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.strangers = append(bad, a.strangers...)
+	if a.lacking && len(a.strangers) > 0 {
+		return nil, a.strangers[0].why // most likely it is the one that lacks
+	}
+	return a, nil
+}
+
+// assemble says whether the legs make a pool that may be used, and how. The
+// newest superblock is believed first, then the others, as long as they disagree
+// about which of them went on alone. Legs named in without are neither believed
+// nor used. See the package comment for why this is enough (H10).
+func assemble(all []*found, without []string) (*assembly, error) {
 	if err := samePool(all); err != nil {
 		return nil, err
 	}
-	a := &assembly{newest: all[0]}
-	for _, f := range all {
-		if f.sb.generation > a.newest.sb.generation {
-			a.newest = f
-		}
-	}
-	top := a.newest.sb
-	a.byIndex = make([]*found, len(top.members))
-	for _, f := range all {
-		if err := a.place(f); err != nil {
-			return nil, err
-		}
-	}
-	for i, m := range top.members {
-		if m.state != InSync {
+	byAge := slices.Clone(all)
+	slices.SortStableFunc(byAge, func(a, b *found) int { return cmp.Compare(b.sb.generation, a.sb.generation) })
+	var first error
+	for _, top := range byAge {
+		if slices.ContainsFunc(without, top.isNamed) {
 			continue
 		}
-		if a.byIndex[i] == nil {
-			return nil, fmt.Errorf("%w: leg %d (%s) of pool %s was not given, and was in sync with %s: give it too",
-				ErrMissing, i, m.leg, top.pool, a.newest.Name)
+		a, err := assembleAs(top, all, without)
+		if err == nil {
+			return a, nil
 		}
-		a.inSync |= 1 << i
+		if first == nil {
+			first = err
+		}
+		if !errors.Is(err, ErrDiverged) && !a.apart {
+			break
+		}
 	}
-	if a.inSync == 0 {
-		return nil, fmt.Errorf("%w: %s lists no leg in sync", ErrCorrupt, a.newest.Name)
+	if first == nil {
+		first = fmt.Errorf("%w: every leg that was given is named as one to do without", ErrInvalid)
 	}
-	return a, nil
+	return nil, first
+}
+
+// assembleAs assembles the pool that one leg's superblock tells of.
+func assembleAs(top *found, all []*found, without []string) (*assembly, error) {
+	a := &assembly{newest: top, byIndex: make([]*found, len(top.sb.members))}
+	for _, f := range all {
+		if err := a.place(f, without); err != nil {
+			return a, err
+		}
+	}
+	return a, a.callRoll(without)
 }
 
 // samePool checks that the legs belong together and are different ones.
@@ -99,25 +150,88 @@ func samePool(all []*found) error {
 }
 
 // place checks a leg against the newest superblock and puts it in its place.
-func (a *assembly) place(f *found) error {
+func (a *assembly) place(f *found, without []string) error {
 	top, sb := a.newest.sb, f.sb
-	if sb.index >= len(top.members) || top.members[sb.index].leg != sb.leg {
-		return fmt.Errorf("%w: %s (%s) is no leg of pool %s as %s knows it: leave it out",
-			ErrForeign, f.Name, sb.leg, top.pool, a.newest.Name)
+	if !top.lists(sb) {
+		a.strangers = append(a.strangers, stranger{f.Leg, fmt.Errorf("%w: %s (%s) is no leg of pool %s as %s knows it: it was replaced or removed, leave it out",
+			ErrForeign, f.Name, sb.leg, top.pool, a.newest.Name)})
+		return nil
 	}
 	a.byIndex[sb.index] = f
+	named := slices.ContainsFunc(without, f.isNamed)
+	if named {
+		a.deny[sb.index] = sb.generation + 1
+	}
+	switch top.members[sb.index].state {
+	case Failed:
+		if f.wentOn(top) && !named {
+			return &ChoiceError{fmt.Errorf("%w: %s and %s each went on without the other, and each may hold what the other lacks: choose the one to give up",
+				ErrDiverged, a.newest.Name, f.Name), []string{sb.leg.String()}}
+		}
+		return nil
+	case Joining:
+		if named || sb.generation+1 < top.generation || sb.generation > top.generation || f.tooSmall() != nil {
+			a.gone |= 1 << sb.index
+			a.deny[sb.index] = sb.generation + 1
+		}
+		return nil
+	}
 	switch {
-	case top.members[sb.index].state != InSync:
+	case named:
+		a.gone |= 1 << sb.index
 		return nil
 	case sb.generation+1 < top.generation:
-		return fmt.Errorf("%w: %s is at generation %d and %s at %d: it missed writes, so its data must not be used; give the copy of leg %d (%s) that is up to date",
-			ErrStale, f.Name, sb.generation, a.newest.Name, top.generation, sb.index, sb.leg)
-	case sb.generation == top.generation && !sb.sameView(top):
+		return &ChoiceError{fmt.Errorf("%w: %s is at generation %d and %s at %d: it missed writes, so its data must not be used; give the copy of leg %d (%s) that is up to date",
+			ErrStale, f.Name, sb.generation, a.newest.Name, top.generation, sb.index, sb.leg), []string{sb.leg.String()}}
+	case sb.generation >= top.generation && !sb.sameView(top):
+		// A change that was interrupted on the one, and another that the other
+		// made without it.
+		a.apart = true
 		return fmt.Errorf("%w: %s and %s disagree at generation %d: one of them was changed on its own",
 			ErrCorrupt, a.newest.Name, f.Name, top.generation)
-	case f.Dev.Size() < sb.legSize:
-		return fmt.Errorf("%w: %s is %d bytes and was made with %d: was it cut short?",
-			ErrTooSmall, f.Name, f.Dev.Size(), sb.legSize)
+	}
+	return f.tooSmall()
+}
+
+// tooSmall says whether a leg is smaller than it was made.
+func (f *found) tooSmall() error {
+	if f.Dev.Size() >= f.sb.legSize {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is %d bytes and was made with %d: was it cut short?",
+		ErrTooSmall, f.Name, f.Dev.Size(), f.sb.legSize)
+}
+
+// callRoll finds the legs that are not there, and says whether the others may
+// go on without them.
+func (a *assembly) callRoll(without []string) error {
+	top := a.newest.sb
+	missing, named := legMask(0), a.gone
+	for i, v := range top.members {
+		if a.byIndex[i] != nil || v.state != InSync && v.state != Joining {
+			continue
+		}
+		a.gone |= 1 << i
+		switch {
+		case slices.ContainsFunc(without, func(s string) bool { return isNamed(s, v.leg, "") }):
+			named |= 1 << i
+		case v.state == InSync:
+			missing |= 1 << i
+		}
+	}
+	a.lacking = missing != 0
+	needed := rollCall(top.members, named).in
+	a.roll = rollCall(top.members, a.gone)
+	if missing != 0 && (top.state != poolClean || !quorum(needed&^missing, needed)) {
+		return a.missingError(missing)
+	}
+	if a.roll.in == 0 && len(without) > 0 && a.roll.joining != 0 {
+		// Whoever names the last leg in sync has nothing better than these.
+		a.promote = true
+		a.roll.in, a.roll.joining = a.roll.joining, 0
+	}
+	if a.roll.in == 0 {
+		return fmt.Errorf("%w: %s lists no other leg in sync", ErrCorrupt, a.newest.Name)
 	}
 	return nil
 }
@@ -137,7 +251,7 @@ func (a *assembly) mayWrite() error {
 // those of the newest.
 func (a *assembly) behind() bool {
 	for i, f := range a.byIndex {
-		if a.inSync.has(i) && (f.sb.generation != a.newest.sb.generation || !f.copies.settled()) {
+		if a.roll.targets().has(i) && (f.sb.generation != a.newest.sb.generation || !f.copies.settled()) {
 			return true
 		}
 	}

@@ -89,8 +89,12 @@ func TestBadInput(t *testing.T) {
 			ErrInvalid, "invalid option: 0 legs were given, a pool has from 1 to 4"},
 		{"too many legs", 4, func(t *testing.T, legs []Leg) []Leg { return append(legs, legs[0]) },
 			ErrInvalid, "invalid option: 5 legs were given, a pool has from 1 to 4"},
-		{"missing", 2, func(t *testing.T, legs []Leg) []Leg { return legs[:1] },
-			ErrMissing, "leg is missing: leg 1 (UUID-b) of pool POOL-a was not given, and was in sync with a: give it too"},
+		{"missing", 2, func(t *testing.T, legs []Leg) []Leg { return legs[1:] },
+			ErrMissing, "leg is missing: leg 0 (UUID-a) of pool POOL-a was not given, and was in sync with b: give it too; if it was used since without those given, it holds later writes"},
+		{"missing after a crash", 2, func(t *testing.T, legs []Leg) []Leg {
+			open(t, legs, Options{Manual: true}).Abandon()
+			return legs[:1]
+		}, ErrMissing, "leg is missing: leg 1 (UUID-b) of pool POOL-a was not given, and was in sync with a: give it too; the pool was not closed cleanly, so what is missing may hold later writes"},
 		{"another pool's", 2, func(t *testing.T, legs []Leg) []Leg { return []Leg{legs[0], {"z", formatted(t, 1)[0].Dev}} },
 			ErrForeign, "leg belongs to another pool: a is of pool POOL-a and z of pool POOL-z: give the legs of one pool"},
 		{"given twice", 2, func(t *testing.T, legs []Leg) []Leg { return []Leg{legs[0], {"A", legs[0].Dev}} },
@@ -104,7 +108,7 @@ func TestBadInput(t *testing.T) {
 			old := copyOf(t, legs[1])
 			used(t, legs)
 			return []Leg{old}
-		}, ErrMissing, "leg is missing: leg 0 (UUID-a) of pool POOL-a was not given, and was in sync with b-old: give it too"},
+		}, ErrMissing, "leg is missing: leg 0 (UUID-a) of pool POOL-a was not given, and was in sync with b-old: give it too; if it was used since without those given, it holds later writes"},
 		{"cut short", 2, func(t *testing.T, legs []Leg) []Leg {
 			short := Leg{"b", kept{device.NewMem(3 << 20 >> 1)}}
 			put(t, short.Dev, 0, get(t, legs[1].Dev, 0, short.Dev.Size()))
@@ -142,7 +146,7 @@ func TestBadInput(t *testing.T) {
 		{"no member", 2, func(t *testing.T, legs []Leg) []Leg {
 			resealBoth(t, legs[1], func(b []byte) { b[56]++; b[offMembers+memberSlotLen]++ })
 			return legs
-		}, ErrForeign, "leg belongs to another pool: b (UUID-b) is no leg of pool POOL-a as a knows it: leave it out"},
+		}, ErrForeign, "leg belongs to another pool: b (UUID-b) is no leg of pool POOL-a as a knows it: it was replaced or removed, leave it out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := formatted(t, c.legs)

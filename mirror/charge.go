@@ -43,9 +43,9 @@ func (md *mender) chargeLegs() {
 		n := bits.OnesCount64(md.undecided)
 		m.undecided.Add(uint64(n))
 		m.slog.Warn("blocks were in flight when the pool stopped, and no leg has one that fits its guard: what the source has is kept",
-			"leg", m.legs[md.source].name, "offset", md.off+int64(bits.TrailingZeros64(md.undecided))*BlockSize, "blocks", n)
+			"leg", m.leg(md.source).name, "offset", md.off+int64(bits.TrailingZeros64(md.undecided))*BlockSize, "blocks", n)
 	}
-	for i, l := range m.legs {
+	for i, l := range m.legs() {
 		if !md.in.has(i) {
 			continue
 		}

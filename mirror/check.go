@@ -53,9 +53,9 @@ func Check(legs []Leg) (Report, error) {
 	if len(legs) < 1 || len(legs) > MaxLegs {
 		return r, fmt.Errorf("%w: %d legs were given, a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)
 	}
-	all, errs := identify(legs)
-	for _, err := range errs {
-		r.problem("%v", err)
+	all, bad := identify(legs)
+	for _, s := range bad {
+		r.problem("%v", s.why)
 	}
 	if len(all) == 0 {
 		return r, nil
@@ -63,7 +63,7 @@ func Check(legs []Leg) (Report, error) {
 	for _, f := range all {
 		r.checkCopies(f)
 	}
-	a, err := assemble(all)
+	a, err := assemble(all, nil)
 	if err != nil {
 		r.problem("%v", err)
 		return r, nil
@@ -71,7 +71,7 @@ func Check(legs []Leg) (Report, error) {
 	r.Pool = a.newest.sb.pool.String()
 	r.checkMembers(a)
 	dirty := r.checkLogs(a)
-	if a.inSync.len() > 1 || a.newest.sb.geometry.guards != guard.None {
+	if a.roll.in.len() > 1 || a.newest.sb.geometry.guards != guard.None {
 		r.compare(a, dirty)
 	}
 	return r, nil
@@ -88,9 +88,17 @@ func (r *Report) checkCopies(f *found) {
 func (r *Report) checkMembers(a *assembly) {
 	top := a.newest.sb
 	for i, m := range top.members {
-		if m.state == Failed {
+		switch {
+		case m.state == Failed:
 			r.problem("leg %d (%s) is listed as failed: the pool is degraded", i, m.leg)
+		case a.gone.has(i):
+			r.problem("leg %d (%s) is listed as %s and was not given", i, m.leg, m.state)
+		case m.state == Joining:
+			r.problem("leg %d (%s) is joining: it does not hold everything yet", i, m.leg)
 		}
+	}
+	for _, s := range a.strangers {
+		r.note("%s: %v", s.Name, s.why)
 	}
 	if top.state != poolClean {
 		r.note("the pool was not closed: it is open, or was when it stopped")
@@ -102,7 +110,7 @@ func (r *Report) checkLogs(a *assembly) []uint64 {
 	g := &a.newest.sb.geometry
 	bits := make([]uint64, logBlocks(g.regions())*logWords)
 	for i, f := range a.byIndex {
-		if !a.inSync.has(i) {
+		if !a.roll.targets().has(i) {
 			continue
 		}
 		l := &leg{dev: f.Dev, sb: *f.sb}
@@ -122,7 +130,7 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 	g := &a.newest.sb.geometry
 	var legs []*found
 	for i, f := range a.byIndex {
-		if a.inSync.has(i) {
+		if a.roll.in.has(i) {
 			legs = append(legs, f)
 		}
 	}

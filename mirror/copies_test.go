@@ -89,7 +89,7 @@ func TestTornLogOnEveryLeg(t *testing.T) {
 		put(t, m, region*testRegion, []byte("x"))
 		for i, l := range legs {
 			old := copyOf(t, l)
-			wipe(t, old.Dev, m.geo.logOff()+logSlotOffset(0, m.legs[i].seq[0]))
+			wipe(t, old.Dev, m.geo.logOff()+logSlotOffset(0, m.leg(i).seq[0]))
 			want := []int{0, 1, 2, 3, 4}[:region]
 			if got := dirtyOnDisk(t, []Leg{old}); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("after region %d: leg %s has bits %v in its older slot, want %v", region, l.Name, got, want)

@@ -43,12 +43,9 @@ const (
 //	H4   resync touches only regions written since the pool was last closed
 //	H10  legs that open without the others have everything
 func TestCrash(t *testing.T) {
-	var bases [3][MaxLegs][]*powercut.Disk
-	for kind := range bases {
-		bases[kind] = crashBases(t, guard.Kind(kind))
-	}
+	bases := allBases(t)
 	if *oneSeed != 0 {
-		must(t, runCrash(*oneSeed, bases))
+		must(t, runCrash(newCrash(*oneSeed), bases))
 		return
 	}
 	r := devicetest.Rand(devicetest.Seed(t), 0)
@@ -57,10 +54,18 @@ func TestCrash(t *testing.T) {
 		if i < len(failedSeeds) {
 			seed = failedSeeds[i]
 		}
-		if err := runCrash(seed, bases); err != nil {
+		if err := runCrash(newCrash(seed), bases); err != nil {
 			t.Fatalf("-seed=%d: %v", seed, err)
 		}
 	}
+}
+
+// allBases returns crashBases of every kind of guard.
+func allBases(t *testing.T) (bases [3][MaxLegs][]*powercut.Disk) {
+	for kind := range bases {
+		bases[kind] = crashBases(t, guard.Kind(kind))
+	}
+	return bases
 }
 
 // crashBases returns disks that are closed pools, by their number less one.
@@ -94,13 +99,22 @@ type crash struct {
 	touched [crashRegions]bool
 	// troubles is what trouble said last.
 	troubles int
+
+	// life says that legs come and go, out which disks are not the pool's, whole
+	// that none of the others may be left out.
+	life  bool
+	out   map[string]bool
+	whole bool
 }
 
 func (c *crash) SyncRange(off, n int64) error { return nil }
 func (c *crash) Quiet(off, n int64) bool      { return c.rng.IntN(2) == 0 }
 
-func runCrash(seed uint64, bases [3][MaxLegs][]*powercut.Disk) error {
-	c := &crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData)}
+func newCrash(seed uint64) *crash {
+	return &crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData)}
+}
+
+func runCrash(c *crash, bases [3][MaxLegs][]*powercut.Disk) error {
 	on := new(powercut.Supply)
 	for _, d := range bases[c.rng.IntN(3)][max(c.rng.IntN(MaxLegs+1)-1, 0)] {
 		d.Survivor(on, c.rng, powercut.Nothing)
@@ -137,9 +151,9 @@ func (c *crash) afterCrash() error {
 	if len(some.Disks()) == 0 {
 		return nil
 	}
-	alone := &crash{rng: c.rng, model: c.model.clone(), touched: c.touched}
+	alone := c.alone()
 	err := alone.recover(some.Disks())
-	if errors.Is(err, ErrMissing) {
+	if errors.Is(err, ErrMissing) || c.life && (errors.Is(err, ErrForeign) || errors.Is(err, ErrCorrupt)) {
 		return nil
 	}
 	if err != nil {
@@ -156,7 +170,7 @@ func (c *crash) open(faulty bool) error {
 		clear(c.model.seen)
 		c.troubles = 0
 	}
-	for _, d := range c.disks {
+	for _, d := range c.given() {
 		f := faultdev.New(kept{d})
 		if faulty && c.rng.IntN(8) == 0 {
 			c.addFault(f)
@@ -186,7 +200,11 @@ func (c *crash) addFault(f *faultdev.Device) {
 // live opens the pool and works on it until the power goes, or for a while.
 // Errors of a failing leg are part of life.
 func (c *crash) live() error {
-	if err := c.open(true); err != nil {
+	err := c.open(true)
+	if c.life && (errors.Is(err, ErrMissing) || errors.Is(err, ErrForeign) || errors.Is(err, ErrCorrupt)) {
+		err = c.openAll(true)
+	}
+	if err != nil {
 		if errors.Is(err, device.ErrIO) {
 			return nil
 		}
@@ -201,6 +219,9 @@ func (c *crash) live() error {
 }
 
 func (c *crash) step() error {
+	if c.life && c.rng.IntN(6) == 0 {
+		return c.lifeStep()
+	}
 	switch k := c.rng.IntN(20); {
 	case k < 8:
 		return c.write()
@@ -285,7 +306,7 @@ func (c *crash) reopen() error {
 			c.touched = [crashRegions]bool{}
 		}
 	}
-	if err := c.open(false); err != nil && !errors.Is(err, device.ErrIO) {
+	if err := c.openAll(false); err != nil && !errors.Is(err, device.ErrIO) {
 		return err
 	}
 	if c.m == nil {
@@ -297,7 +318,10 @@ func (c *crash) reopen() error {
 // recover opens the pool on sound disks and checks that all is well.
 func (c *crash) recover(disks []*powercut.Disk) error {
 	c.disks = disks
-	if err := c.open(false); err != nil {
+	if len(c.given()) == 0 {
+		return nil
+	}
+	if err := c.openAll(false); err != nil {
 		return err
 	}
 	defer c.m.Abandon()
@@ -330,6 +354,11 @@ func (c *crash) recover(disks []*powercut.Disk) error {
 	if after.Resync.RegionsLeft != 0 || int64(after.Resync.BytesRead) > left*crashRegion*int64(len(disks)) {
 		return fmt.Errorf("H4: %d regions were dirty, resync is %+v", left, after.Resync)
 	}
+	if c.life {
+		if err := c.rejoin(); err != nil {
+			return err
+		}
+	}
 	return c.equalLegs(p)
 }
 
@@ -347,12 +376,12 @@ func (c *crash) onlyTouched() error {
 // equalLegs checks H3 on the legs themselves, and that a clean close leaves
 // nothing to do.
 func (c *crash) equalLegs(want []byte) error {
-	for i, l := range c.m.Status().Legs {
+	for _, l := range c.m.Status().Legs {
 		if l.State != InSync {
 			continue
 		}
 		got := make([]byte, len(want))
-		leg := c.m.legs[i]
+		leg := c.m.leg(l.Index)
 		if _, err := leg.dev.ReadAt(got, c.m.geo.dataOff()); err != nil {
 			return err
 		}
@@ -364,7 +393,7 @@ func (c *crash) equalLegs(want []byte) error {
 	if err := c.m.Close(); err != nil {
 		return err
 	}
-	if err := c.open(false); err != nil {
+	if err := c.openAll(false); err != nil {
 		return err
 	}
 	defer c.m.Abandon()

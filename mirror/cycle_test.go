@@ -121,7 +121,7 @@ func TestWriteAfterTheDecision(t *testing.T) {
 	must(t, m.flushLegs())
 	m.regions.settle(m.regions.mark(), m.full)
 	m.regions.mu.Lock()
-	m.log.stage(m.regions) // the write that clears is on its way
+	m.log.stage(m.regions, false) // the write that clears is on its way
 	m.regions.mu.Unlock()
 	if m.regions.begin(0, 0) {
 		t.Error("a bit that is being cleared counts as durable")

@@ -13,9 +13,9 @@
 //  3. After resync the legs in sync are equal on every block (H3).
 //  4. Resync reads and writes only regions whose bit is set, and may be cut off
 //     and started again at any time (H4).
-//  5. While a leg is failed no bit is cleared, so what it misses is remembered;
-//     a leg that missed an acknowledged write or flush is never used again on
-//     its own word (H10).
+//  5. While a leg is failed no bit is cleared, so what it misses is remembered,
+//     and when it returns only that is copied; a leg that missed an acknowledged
+//     write or flush is never used again on its own word (H10).
 //  6. A block is read as it was written, or not at all. On devices that do as
 //     they say no leg is ever charged with a block; one that holds another is
 //     charged and healed when it is read or scrubbed (H5).
@@ -25,12 +25,12 @@
 // # The region log
 //
 // The data area is cut into regions, one bit each. A bit is durable on every leg
-// in sync before the first write to its region reaches a leg. It is cleared
+// in sync or joining before the first write to its region reaches a leg. It is cleared
 // only when all of this holds at one moment: since the region was made a
 // candidate its owner has written out what was dirty there and says that
 // nothing there can change unseen, no write has begun; every leg was flushed
-// since its last write ended; every leg of the pool is in sync; and it does not
-// await resync. Clearing may be late or lost and does no harm.
+// since its last write ended; every leg of the pool is in sync or joining; and it
+// does not await resync. Clearing may be late or lost and does no harm.
 //
 // Each block of the log has two slots, written in turn with rising sequence
 // numbers, and each write is flushed before the block is written again. So when
@@ -92,9 +92,9 @@
 //     soon as it lacks anything, and an interrupted update, which makes one, is
 //     told from it.
 //
-// Every leg that the newest superblock given lists as in sync must be given. A
-// stale leg lists as in sync those that went on without it, so it never opens
-// alone. A leg that is listed as failed is set aside, whatever it holds.
+// Every leg that the newest superblock given lists as in sync must be given, or
+// be one to do without (see below). A stale leg lists as in sync those that went
+// on without it. A leg that is listed as failed is set aside until it is attached.
 //
 // What generations cannot tell: a leg copied while the pool was open, and put
 // back before the next opening or after a crash.
@@ -102,12 +102,66 @@
 // A leg's two superblocks are written one after the other, the worse first, with
 // a flush between; a broken one is written anew at open.
 //
+// # The life of a leg
+//
+// A member is in sync, joining, failed, or removed, which is a place without a
+// leg; places are never renumbered, and a leg that is added takes a removed one
+// first.
+//
+// A joining leg takes every write, flush, log and superblock write like those in
+// sync, and is failed where it misses one that some leg in sync took. It is not
+// read from and not a source, and what only it took is not acknowledged. Legs
+// join with nothing in flight: the whole range is held, no round and no resync
+// runs. Then the whole log is written to it, the regions whose bit is set await
+// resync, and it is listed. When none awaits any more and a flush begun after
+// that has succeeded, it is put in sync. So:
+//
+//   - A bit that is clear means that every member, failed ones too, holds what
+//     there is in that region, durably: when it was cleared all were in sync or
+//     joining, and equal there; and a write sets it again on all that remain. So
+//     a leg that returns, also after other openings, lacks only regions whose bit
+//     is set.
+//   - A leg that held nothing, added or put in another's place, lacks all: before
+//     it is listed, the bits of all regions are set, durably, that are not a hole
+//     on both sides. Its superblocks are erased first, so that no older one
+//     outlives them as the better copy.
+//   - In each change the legs that were in sync before are written first, then
+//     those joining or just put in sync. So such a leg never knows of a change
+//     alone, and opening without it cannot be contradicted by it.
+//   - A crash leaves the leg joining, and the bits say with what to go on; or not
+//     yet listed, and then it is a stranger: left alone, as no leg is lacking.
+//
+// Each member has the generation of its state. A failed leg was used without the
+// others afterwards, in a pool that had failed them, exactly if data may have been
+// written in it (superblock.used) in that generation or later; in that very one
+// only if it also lists a leg in sync as not so. Such legs have diverged: which of
+// them counts only a person can say, by naming one to do without. That sets the
+// generation up to which its word is denied. Attaching one by force copies the
+// regions that its own log names too.
+//
+// A pool opens without legs that are listed as in sync
+//
+//   - if it was closed cleanly, and those given are more than half of the legs
+//     listed as in sync, or half with the first of them. This is dynamic-linear
+//     voting: of two parts never both may. For this to hold, a leg whose superblock
+//     may still say that the pool was closed, because opening or closing could not
+//     write it, is failed only by such a majority of the legs that it lists;
+//     otherwise opening or closing fails. And a record that the pool is closed
+//     that some leg missed is taken back before that leg is failed.
+//   - by force: if a person names them (Options.Without). Then what they held and
+//     the others did not is lost.
+//
+// After a crash of the pool a leg that is missing may be the one that went on, so
+// only force helps. A person may fail or remove any leg but the last in sync. If
+// that one is lost for good while another is joining, naming it makes the joining
+// one do, with regions in it that are older.
+//
 // # Failing legs
 //
 // Fault model: a device may fail any operation, once or for good, with or without
 // doing part of it, and may lose in a crash, sector by sector, what was not
 // flushed. A write or flush that some legs did and others failed fails those
-// others. One that all failed fails none: the caller is told, and the regions
+// others. One that all in sync failed fails none: the caller is told, and the regions
 // await resync. A flush that failed on every leg may have dropped what was
 // written before it although a later flush succeeds: so those regions are
 // written anew to all legs, and the next caller of Flush is told. A read that
@@ -119,7 +173,8 @@
 //
 // # Order of locks
 //
-//	cycle.mu, resync.mu             a round, a region: held across I/O
+//	cycle.mu                        a round, a leg that joins: held across I/O
+//	resync.mu                       a region, a leg that joins: held across I/O
 //	  ranges                        a range of data: held across I/O
 //	    members.mu                  a change of membership: held across I/O
 //	      flusher.mu                never across I/O
@@ -135,5 +190,6 @@
 //
 // The states of a region and the helper that cleans them are an old proposal
 // for Linux software mirrors, with conditions added for pages that change
-// unseen. Group commit, of flushes and of the region log, is that of database logs.
+// unseen. Dynamic-linear voting is from work on replicated files in the 1980s.
+// Group commit, of flushes and of the region log, is that of database logs.
 package mirror

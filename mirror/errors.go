@@ -24,6 +24,17 @@ var (
 	ErrStale = errors.New("leg is out of date")
 	// ErrMissing says that a leg that is needed was not given.
 	ErrMissing = errors.New("leg is missing")
+	// ErrDiverged says that legs went on without each other, and that each may
+	// hold what the other lacks.
+	ErrDiverged = errors.New("leg went on without the others")
+	// ErrNoLeg says that a pool has no leg of a name.
+	ErrNoLeg = errors.New("no such leg")
+	// ErrWrongState says that a leg is not in a state for what was asked.
+	ErrWrongState = errors.New("leg is in the wrong state")
+	// ErrLastLeg says that no other leg holds everything.
+	ErrLastLeg = errors.New("leg is the last in sync")
+	// ErrTooMany says that a pool has as many legs as it can.
+	ErrTooMany = errors.New("too many legs")
 	// ErrUnsupported says that a leg uses features this program does not know.
 	ErrUnsupported = errors.New("leg uses unknown features")
 

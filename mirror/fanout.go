@@ -50,7 +50,7 @@ type fanout struct {
 func newFanout(m *Mirror) *fanout {
 	f := &fanout{m: m}
 	f.done = seam.NewCond(&f.mu)
-	for i := range m.legs {
+	for i := range MaxLegs {
 		f.run[i] = func() {
 			f.errs[i] = f.do(i)
 			f.mu.Lock()
@@ -99,13 +99,13 @@ func (m *Mirror) onLegs(legs legMask, op legOp, p []byte, off, n int64) (ok legM
 	if !m.manual {
 		f.start(legs &^ (1 << own))
 	}
-	for i := own; i < len(m.legs); i++ {
+	for i := own; i < MaxLegs; i++ {
 		if legs.has(i) && (i == own || m.manual) {
 			f.errs[i] = f.do(i)
 		}
 	}
 	f.wait()
-	for i := range m.legs {
+	for i := range MaxLegs {
 		switch {
 		case !legs.has(i):
 		case f.errs[i] == nil:
@@ -121,7 +121,7 @@ func (m *Mirror) onLegs(legs legMask, op legOp, p []byte, off, n int64) (ok legM
 
 func (f *fanout) start(legs legMask) {
 	f.pending = legs.len() // nobody else looks yet
-	for i := range f.m.legs {
+	for i := range MaxLegs {
 		if legs.has(i) {
 			seam.Go("mirror.leg", f.run[i])
 		}
@@ -138,7 +138,7 @@ func (f *fanout) wait() {
 
 // do does the operation on one leg.
 func (f *fanout) do(i int) error {
-	l := f.m.legs[i]
+	l := f.m.leg(i)
 	at := f.m.geo.dataOff() + f.off
 	guards := f.m.geo.areas[areaGuards]
 	seam.Point("mirror.leg", uint64(at))

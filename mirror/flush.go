@@ -48,7 +48,8 @@ func (m *Mirror) flushOnce() error {
 	rs := m.regions
 	number := rs.flushBegun.Add(1)
 	guards := m.guards.dirtyBlocks()
-	err := m.flushWith(guards)
+	tried := m.roll().targets()
+	err := m.flushWith(tried, guards)
 	m.guards.done(guards, err == nil)
 	if err != nil {
 		m.lostFlush(err)
@@ -60,19 +61,22 @@ func (m *Mirror) flushOnce() error {
 
 // flushWith flushes the legs with blocks of the guard area, the last of which
 // are written in the same turn.
-func (m *Mirror) flushWith(guards []*guardBlock) error {
+//
+// A leg that joins meanwhile is flushed, or will be, before it counts; what was
+// written here of the guards of its regions is written again when it gets them.
+func (m *Mirror) flushWith(tried legMask, guards []*guardBlock) error {
 	s := &m.flusher.staged
 	for len(guards) > stagedBlocks {
 		m.guards.stage(s, guards[:stagedBlocks])
 		guards = guards[stagedBlocks:]
-		ok, err := m.onLegs(m.inSync(), opGuards, nil, 0, 0)
-		if err := m.settle(ok, err); err != nil {
+		ok, err := m.onLegs(tried, opGuards, nil, 0, 0)
+		if err := m.settle(ok|^tried, err); err != nil {
 			return err
 		}
 	}
 	m.guards.stage(s, guards)
-	ok, err := m.onLegs(m.inSync(), opFlush, nil, 0, 0)
-	return m.settle(ok, err)
+	ok, err := m.onLegs(tried, opFlush, nil, 0, 0)
+	return m.settle(ok|^tried, err)
 }
 
 // lostFlush sees to a flush that failed on every leg. What was written since
@@ -84,7 +88,7 @@ func (m *Mirror) lostFlush(err error) {
 	m.flusher.mu.Lock()
 	m.flusher.debt = err
 	m.flusher.mu.Unlock()
-	for _, l := range m.legs {
+	for _, l := range m.legs() {
 		l.flushMu.Lock()
 		l.lost = nil
 		l.flushMu.Unlock()

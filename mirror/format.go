@@ -52,6 +52,9 @@ func Format(legs []Leg, o FormatOptions) error {
 		return err
 	}
 	supers := newSuperblocks(legs, &g)
+	for i := range supers {
+		supers[i].unsettled = countBits(unequal) > 0
+	}
 	for i, l := range legs {
 		if err := formatLeg(l, &supers[i], unequal); err != nil {
 			return fmt.Errorf("cannot format leg %s: %w", l.Name, err)
@@ -116,10 +119,10 @@ func newSuperblocks(legs []Leg, g *geometry) []superblock {
 	members := make([]member, len(legs))
 	pool := uuid.New()
 	for i, l := range legs {
-		members[i] = member{leg: uuid.New(), state: InSync}
+		members[i] = member{leg: uuid.New(), state: InSync, since: 1}
 		supers[i] = superblock{
 			pool: pool, leg: members[i].leg, index: i, legSize: l.Dev.Size() / BlockSize * BlockSize,
-			generation: 1, state: poolClean, geometry: *g, members: members,
+			generation: 1, used: 1, state: poolClean, geometry: *g, members: members,
 		}
 	}
 	return supers
@@ -128,10 +131,8 @@ func newSuperblocks(legs []Leg, g *geometry) []superblock {
 // formatLeg writes the log, and guards that know nothing, then the superblocks
 // that make them count.
 func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
-	if a := sb.geometry.areas[areaGuards]; sb.geometry.guards != guard.None {
-		if err := l.Dev.Discard(a.off, a.len); err != nil {
-			return err
-		}
+	if err := clearGuards(l.Dev, &sb.geometry); err != nil {
+		return err
 	}
 	buf := alignedBytes(BlockSize)
 	for b := range len(unequal) / logWords {
@@ -147,4 +148,13 @@ func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
 	}
 	worse := 0
 	return writeCopies(l.Dev, l.Dev.Flush, sb, &worse, buf)
+}
+
+// clearGuards makes guards that know nothing of a leg's guard area.
+func clearGuards(d device.Device, g *geometry) error {
+	if g.guards == guard.None {
+		return nil
+	}
+	a := g.areas[areaGuards]
+	return d.Discard(a.off, a.len)
 }

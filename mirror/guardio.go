@@ -27,7 +27,7 @@ func (g *guards) load(b *guardBlock) error {
 	in := m.inSync()
 	var first error
 	have := false
-	for i := range m.legs {
+	for i := range m.legs() {
 		if !in.has(i) {
 			continue
 		}
@@ -161,7 +161,7 @@ func (s *staged) write(l *leg, area area) error {
 func (g *guards) discard(off, n int64) error {
 	first, end := off/guardSpan, (off+n)/guardSpan
 	m := g.m
-	ok, err := m.onLegs(m.inSync(), opUnguard, nil, first*BlockSize, (end-first)*BlockSize)
+	ok, err := m.onLegs(m.roll().targets(), opUnguard, nil, first*BlockSize, (end-first)*BlockSize)
 	if err := m.settle(ok, err); err != nil {
 		return err
 	}

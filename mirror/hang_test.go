@@ -57,7 +57,7 @@ func TestReadsOfHungLeg(t *testing.T) {
 			must(t, err)
 			put(t, m, 0, []byte("here"))
 			faults[bad].Add(faultdev.Rule{On: faultdev.Read, Forever: true, Hang: true})
-			m.legs[1-bad].reading.Store(1) // so that the bad one is asked first
+			m.leg(1 - bad).reading.Store(1) // so that the bad one is asked first
 			most := hangPatience
 			for range 3 {
 				within(t, most, nil, func() error {
@@ -70,7 +70,7 @@ func TestReadsOfHungLeg(t *testing.T) {
 				})
 				most = 0
 			}
-			m.legs[1-bad].reading.Store(0)
+			m.leg(1 - bad).reading.Store(0)
 			if l := m.Status().Legs; l[bad].State != Failed || l[bad].Timeouts == 0 || l[1-bad].Timeouts != 0 {
 				t.Errorf("legs are %+v", l)
 			}
@@ -199,7 +199,7 @@ func TestExtentsFailOver(t *testing.T) {
 	legs := formatted(t, 2)
 	legs[0].Dev = failsListing{legs[0].Dev.(kept)}
 	m := open(t, legs, Options{Manual: true})
-	m.legs[1].reading.Store(1) // so that the first leg is asked first
+	m.leg(1).reading.Store(1) // so that the first leg is asked first
 	var all []device.Extent
 	must(t, m.Extents(0, 1000, func(e device.Extent) bool { all = append(all, e); return true }))
 	if len(all) != 2 || all[0] != (device.Extent{Len: 100}) || all[1].Off != 100 || all[1].Len != 900 {
@@ -209,10 +209,10 @@ func TestExtentsFailOver(t *testing.T) {
 	if l := m.Status().Legs[0]; l.ReadErrors != 1 || l.Timeouts != 1 {
 		t.Errorf("the leg is charged %+v", l)
 	}
-	m.legs[1].dev = failsListing{legs[1].Dev.(kept)}
+	m.leg(1).dev = failsListing{legs[1].Dev.(kept)}
 	err := m.Extents(0, 1000, func(device.Extent) bool { return true })
 	if !errors.Is(err, device.ErrTimeout) {
 		t.Errorf("both fail, and it says %v", err)
 	}
-	m.legs[1].reading.Store(0)
+	m.leg(1).reading.Store(0)
 }

@@ -74,10 +74,10 @@ func (m *Mirror) beginWrite(first, last int) error {
 	return err
 }
 
-// writeLegs does op on every leg in sync. The range must be held exclusively, and
+// writeLegs does op on every leg in sync or joining. The range must be held exclusively, and
 // its regions begun.
 func (m *Mirror) writeLegs(op legOp, p []byte, off, n int64) error {
-	ok, err := m.onLegs(m.inSync(), op, p, off, n)
+	ok, err := m.onLegs(m.roll().targets(), op, p, off, n)
 	if err := m.settle(ok, err); err != nil {
 		first, last := m.regions.span(off, n)
 		m.regions.spoil(first, last, m.inSync().first())
@@ -115,7 +115,7 @@ func (m *Mirror) legExtents(off, n int64, more *bool, yield func(device.Extent) 
 	var first error
 	for left := m.inSync(); left != 0; {
 		i := m.pick(left, off)
-		l := m.legs[i]
+		l := m.leg(i)
 		err := device.Extents(l.dev, base+off, end-off, func(e device.Extent) bool {
 			e.Off -= base
 			off = e.Off + e.Len

@@ -16,7 +16,7 @@ import (
 type leg struct {
 	name string
 	uuid uuid.UUID
-	dev  device.Device // nil if it was not given
+	dev  device.Device // absent{} if there is none
 	// Reads and writes that failed since the pool was opened.
 	readErrors, writeErrors atomic.Uint64
 	// timeouts is how many of these failed for want of an answer.
@@ -63,13 +63,18 @@ func (l *leg) flush() error {
 	return l.lost
 }
 
+// legs returns the legs by index. The slice and what a leg is never change:
+// a leg that comes or goes is a new slice.
+func (m *Mirror) legs() []*leg { return *m.legTable.Load() }
+
+func (m *Mirror) leg(i int) *leg { return m.legs()[i] }
+
 // members is the pool's view of its legs.
 //
-// word holds, in its low bits, which legs are in sync and, in unrecorded,
-// whether that is not yet durable in the superblocks. A write or flush is
-// acknowledged only when the legs it succeeded on include all that are in sync
-// and the record is durable: otherwise a leg that missed it could come back
-// alone, or as the newest (H10).
+// word holds the roll, and in unrecorded whether that is not yet durable in
+// the superblocks. A write or flush is acknowledged only when the legs it
+// succeeded on include all that are in sync and the record is durable:
+// otherwise a leg that missed it could come back alone, or as the newest (H10).
 type members struct {
 	word atomic.Uint32
 
@@ -78,33 +83,38 @@ type members struct {
 
 	view  []member
 	state poolState
+	// unsettled is what the superblocks say of it.
+	unsettled bool
 	// generation also is readable without mu.
 	generation atomic.Uint64
+	// absent are the legs that the view lists and that are not worked with;
+	// opening gives them up in its first change.
+	absent legMask
+	// promoted are the legs put in sync by a change that is not recorded.
+	promoted legMask
+	// closed holds, for each leg whose superblock may say that the pool was
+	// closed, the legs that it lists as in sync.
+	closed [MaxLegs]legMask
+	// used is the newest generation in which data may have been written.
+	used uint64
 }
 
 const unrecorded = 1 << 31
 
-// inSync returns the legs in sync.
-func (m *Mirror) inSync() legMask { return legMask(m.members.word.Load() &^ unrecorded) }
-
-// full says whether every leg of the pool is in sync.
-func (m *Mirror) full() bool { return m.inSync() == 1<<len(m.legs)-1 }
-
 // settle decides what became of an operation that was tried on the legs that
-// were in sync when it began and succeeded on those in ok; err is an error of
-// one of the others. Legs that missed it are failed, durably, before settle
-// returns nil. If no leg that is in sync has it, none is failed: the last leg
-// is never given up, and an error that all legs share says nothing about one.
+// were in sync or joining when it began and succeeded on those in ok; err is an
+// error of one of the others. Legs that missed it are failed, durably, before
+// settle returns nil. If no leg that is in sync has it, none is failed: the last
+// leg is never given up, and an error that all legs share says nothing about one.
 func (m *Mirror) settle(ok legMask, err error) error {
 	word := m.members.word.Load()
-	if word&unrecorded == 0 && legMask(word)&^ok == 0 {
+	if r := rollOf(word); word&unrecorded == 0 && r.targets()&^ok == 0 {
 		return nil
 	}
 	ms := &m.members
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	in := m.inSync()
-	if in&ok == 0 {
+	if m.inSync()&ok == 0 {
 		if err == nil {
 			err = fmt.Errorf("%w: the legs that took it have failed since", device.ErrIO)
 		}
@@ -115,69 +125,124 @@ func (m *Mirror) settle(ok legMask, err error) error {
 	if err := m.record(); err != nil {
 		return err
 	}
-	if in = m.inSync(); in&ok == 0 {
+	r := m.roll()
+	if r.in&ok == 0 {
 		return fmt.Errorf("%w: the legs that took it have failed since", device.ErrIO)
 	}
-	if in&^ok == 0 {
+	if r.targets()&^ok == 0 {
 		return nil
 	}
-	m.fail(in&^ok, err)
+	m.fail(r.targets()&^ok, err)
 	return m.record()
 }
 
-// fail takes legs out of the set in sync. Requires members.mu, and that others
-// remain.
+// fail takes legs out of those in sync or joining. Requires members.mu, and
+// that others remain in sync.
 func (m *Mirror) fail(legs legMask, cause error) {
 	in := m.inSync()
 	invariants.Check(in&^legs != 0, "mirror: the last leg was failed")
-	for i, l := range m.legs {
+	for i, l := range m.legs() {
 		if legs.has(i) {
-			m.members.view[i].state = Failed
+			m.mark(i, Failed)
 			m.slog.Error("leg failed: it is left alone, and what it misses is remembered",
 				"leg", l.name, "uuid", l.uuid, "legs_left", (in &^ legs).len(), "error", cause)
 		}
 	}
-	m.members.generation.Add(1)
-	m.members.word.Store(uint32(in&^legs) | unrecorded)
+	m.changed()
+}
+
+// mark gives a member a state as of the next generation. Requires members.mu,
+// and that changed is called after.
+func (m *Mirror) mark(i int, s MemberState) {
+	v := &m.members.view[i]
+	v.state, v.since = s, m.members.generation.Load()+1
+}
+
+// changed makes what was done to the view a change of its own. Requires
+// members.mu.
+func (m *Mirror) changed() {
+	ms := &m.members
+	generation := ms.generation.Add(1)
+	if ms.state != poolOpening {
+		ms.used = generation
+	}
+	ms.word.Store(rollCall(ms.view, ms.absent).word() | unrecorded)
+}
+
+// change makes a change to the view and records it. edit may refuse; it runs
+// with members.mu held, when everything before it is recorded.
+func (m *Mirror) change(edit func(ms *members) error) error {
+	ms := &m.members
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if err := m.record(); err != nil {
+		return err
+	}
+	if err := edit(ms); err != nil {
+		return err
+	}
+	m.changed()
+	return m.record()
 }
 
 // setState changes the pool's state, durably.
 func (m *Mirror) setState(s poolState) error {
-	m.members.mu.Lock()
-	defer m.members.mu.Unlock()
-	if err := m.record(); err != nil {
-		return err
-	}
-	m.members.state = s
-	m.members.generation.Add(1)
-	m.members.word.Store(uint32(m.inSync()) | unrecorded)
-	return m.record()
+	return m.change(func(ms *members) error {
+		ms.state = s
+		return nil
+	})
 }
 
-// record makes the pool's view durable on every leg in sync, if it is not yet.
-// Legs that cannot take it are failed, unless none can: then the view stays
-// unrecorded and the next operation tries again. Requires members.mu.
+// record makes the pool's view durable on every leg in sync or joining, if it
+// is not yet. Legs that cannot take it are failed, unless none in sync can: then
+// the view stays unrecorded and the next operation tries again. Requires
+// members.mu.
 func (m *Mirror) record() error {
 	ms := &m.members
 	for ms.word.Load()&unrecorded != 0 {
-		in := m.inSync()
-		for i, l := range m.legs {
-			if in.has(i) {
+		for i, l := range m.legs() {
+			if m.roll().targets().has(i) {
 				l.sb.members = append(l.sb.members[:0], ms.view...)
-				l.sb.state = ms.state
+				l.sb.state, l.sb.unsettled = ms.state, ms.unsettled
+				l.sb.used = ms.used
 				l.sb.generation = ms.generation.Load()
 			}
 		}
-		ok, err := m.onLegs(in, opRecord, nil, 0, 0)
-		switch ok {
-		case 0:
+		missed, err := m.recordInTurn()
+		switch {
+		case err != nil && missed == 0:
 			m.lostFlush(err)
 			return fmt.Errorf("superblocks cannot be written: %w", err)
-		case in:
-			ms.word.Store(uint32(in))
+		case missed == 0:
+			ms.promoted = 0
+			ms.word.Store(ms.word.Load() &^ unrecorded)
 		default:
-			m.fail(in&^ok, err)
+			if err := m.mayFail(missed, err); err != nil {
+				return err
+			}
+			if ms.state == poolClean {
+				// Only a record that all have may say that none is needed.
+				ms.state = poolOpen
+			}
+			m.fail(missed, err)
 		}
 	}
 	return nil
+}
+
+// recordInTurn writes the superblocks of the legs that were in sync before the
+// change, and when these are durable those of the others: so a leg that knows of
+// a change is never the only one, and one that counts is never two behind. It
+// returns the legs that missed it and why; if all that were in sync did, none and
+// an error. Requires members.mu.
+func (m *Mirror) recordInTurn() (missed legMask, err error) {
+	r := m.roll()
+	late := r.joining | r.in&m.members.promoted
+	first := r.targets() &^ late
+	ok, err := m.onLegs(first, opRecord, nil, 0, 0)
+	if ok == 0 && first != 0 {
+		return 0, err
+	}
+	okLate, errLate := m.onLegs(late, opRecord, nil, 0, 0)
+	return r.targets() &^ (ok | okLate), errors.Join(err, errLate)
 }

@@ -303,7 +303,7 @@ func TestFailedFlushIsNotHidden(t *testing.T) {
 	m := open(t, front, Options{Manual: true})
 	put(t, m, 0, []byte("data"))
 	faults[0].Add(faultdev.Rule{On: faultdev.Flush, Err: device.ErrIO})
-	if err := m.legs[0].flush(); !errors.Is(err, device.ErrIO) {
+	if err := m.leg(0).flush(); !errors.Is(err, device.ErrIO) {
 		t.Fatalf("the flush that fails says %v", err)
 	}
 	for _, fails := range []bool{true, false} {

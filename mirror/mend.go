@@ -44,10 +44,14 @@ type mender struct {
 	// The piece at hand. Masks have a bit for each of its blocks.
 
 	off, n int64
-	in     legMask
-	source int
-	// crash says that the legs may differ for no fault of theirs.
-	crash  bool
+	// in are the legs of which one has the truth, targets those that are to have
+	// it: some may be joining.
+	in, targets legMask
+	source      int
+	// crash says that legs may differ, and no copy of a block fit its guard, for
+	// no fault of theirs.
+	crash bool
+
 	have   [MaxLegs]uint64 // read
 	put    [MaxLegs]uint64 // to be written
 	faulty [MaxLegs]uint64 // found to hold something else than was written
@@ -60,12 +64,7 @@ type mender struct {
 }
 
 func newMender(m *Mirror) *mender {
-	md := &mender{m: m, out: alignedBytes(mendPiece), block: alignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
-	for i := range m.legs {
-		md.data[i] = alignedBytes(mendPiece)
-		md.theirs[i] = make([]guard.Tuple, tuplesPerBlock)
-	}
-	return md
+	return &mender{m: m, out: alignedBytes(mendPiece), block: alignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
 }
 
 // pieceAt returns how much of [off, off+n) can be mended at once: whole blocks
@@ -96,8 +95,8 @@ func (md *mender) mend(off, n int64, how mendFlags) error {
 	for i := range int(n / BlockSize) {
 		md.decide(i)
 	}
-	for i := range m.legs {
-		if md.in.has(i) {
+	for i := range m.legs() {
+		if md.targets.has(i) {
 			md.compare(i, how)
 		}
 	}
@@ -111,9 +110,17 @@ func (md *mender) mend(off, n int64, how mendFlags) error {
 func (md *mender) begin(off, n int64) {
 	rs := md.m.regions
 	*md = mender{m: md.m, data: md.data, out: md.out, tuples: md.tuples, theirs: md.theirs, block: md.block,
-		off: off, n: n, in: md.m.inSync()}
-	_, md.crash = rs.route(off, n)
+		off: off, n: n}
+	r := md.m.roll()
+	md.in, md.targets = r.in, r.targets()
 	region, _ := rs.span(off, 1)
+	md.crash = !rs.calm(off, n)
+	for i := range md.m.legs() {
+		if md.data[i] == nil && md.targets.has(i) {
+			md.data[i] = alignedBytes(mendPiece)
+			md.theirs[i] = make([]guard.Tuple, tuplesPerBlock)
+		}
+	}
 	md.source = rs.sourceOf(region, md.in)
 }
 
@@ -122,14 +129,14 @@ func (md *mender) begin(off, n int64) {
 func (md *mender) readLegs() error {
 	var first error
 	some := false
-	for i := range md.m.legs {
-		if !md.in.has(i) {
+	for i := range md.m.legs() {
+		if !md.targets.has(i) {
 			continue
 		}
 		err := md.m.readLeg(i, md.data[i][:md.n], md.off)
 		if err == nil {
 			md.have[i] = ^uint64(0)
-		} else if first == nil {
+		} else if first == nil && md.in.has(i) {
 			first = err
 		}
 		if err != nil && md.n > BlockSize {
@@ -139,7 +146,7 @@ func (md *mender) readLegs() error {
 				}
 			}
 		}
-		some = some || md.have[i] != 0
+		some = some || md.in.has(i) && md.have[i] != 0
 	}
 	if !some {
 		return first
@@ -168,7 +175,7 @@ func (md *mender) holdGuards() (*guardBlock, error) {
 			md.unsure |= 1 << i
 		}
 	}
-	for i := range md.m.legs {
+	for i := range md.m.legs() {
 		clear(md.theirs[i])
 		if md.in.has(i) && md.m.readTuples(i, md.block, b.index) == nil {
 			decodeTuples(md.theirs[i], md.block)
@@ -226,7 +233,7 @@ func (md *mender) number(i int) uint64 { return uint64(md.off/BlockSize) + uint6
 // fitting returns a leg whose copy of a block fits a tuple, the source before
 // others, or -1.
 func (md *mender) fitting(i int, t guard.Tuple) int {
-	n := len(md.m.legs)
+	n := len(md.m.legs())
 	for k := range n {
 		leg := (md.source + k) % n
 		if md.in.has(leg) && md.have[leg]>>i&1 != 0 && md.m.guards.binding.Holds(t, md.number(i), md.blockOf(leg, i)) {
@@ -242,11 +249,11 @@ func (md *mender) fitting(i int, t guard.Tuple) int {
 func (md *mender) newestFitting(i int) (best guard.Tuple, leg int) {
 	leg = -1
 	at, kind, known := tupleIndex(md.off)+i, md.m.guards.kind, false
-	for k := range md.m.legs {
-		t := md.theirs[k][at]
-		if !md.in.has(k) || !t.Known() {
+	for k := range md.m.legs() {
+		if !md.in.has(k) || !md.theirs[k][at].Known() {
 			continue
 		}
+		t := md.theirs[k][at]
 		known = true
 		if leg >= 0 && !kind.Newer(t, best) {
 			continue
@@ -265,7 +272,7 @@ func (md *mender) newestFitting(i int) (best guard.Tuple, leg int) {
 func (md *mender) giveUp(i int) {
 	if md.bad == 0 {
 		read := false
-		for leg := range md.m.legs {
+		for leg := range md.m.legs() {
 			read = read || md.in.has(leg) && md.have[leg]>>i&1 != 0
 		}
 		if read || md.lost == nil {
@@ -286,6 +293,17 @@ func (md *mender) badIn(at, n int64) error {
 	return md.lost
 }
 
+// unsettled returns an error if there is no sound copy of some block, and no
+// guard that keeps what a leg holds there from being read.
+func (md *mender) unsettled() error {
+	for i := range int(md.n / BlockSize) {
+		if md.bad>>i&1 != 0 && !(md.m.guards.on() && md.tuples[i].Known()) {
+			return md.lost
+		}
+	}
+	return nil
+}
+
 // compare finds what a leg has to be given, and what it is to be charged with:
 // a copy, or a tuple, that is not what was written to it.
 func (md *mender) compare(leg int, how mendFlags) {
@@ -303,7 +321,7 @@ func (md *mender) compare(leg int, how mendFlags) {
 			md.faulty[leg] |= bit
 		}
 	}
-	if md.crash {
+	if md.crash || !md.in.has(leg) {
 		md.faulty[leg] = 0
 	}
 }
@@ -327,7 +345,10 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 	m, rs := md.m, md.m.regions
 	md.chargeLegs()
 	work := md.fresh
-	for leg := range m.legs {
+	if b != nil && md.targets != md.in {
+		work = md.blocks() // a leg that is joining has none of the guards
+	}
+	for leg := range m.legs() {
 		work |= md.put[leg]
 	}
 	if work == 0 {
@@ -352,7 +373,7 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 			m.guards.set(b, md.off+int64(i)*BlockSize, md.tuples[i:i+1])
 		}
 	}
-	if how&mendAll != 0 {
+	if how&mendAll != 0 || md.targets != md.in {
 		m.guards.touch(b)
 	}
 	return nil
@@ -360,17 +381,17 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 
 // writeLegs writes to each leg the blocks that it lacks, neighbours together.
 func (md *mender) writeLegs() error {
-	m, ok := md.m, md.in
+	m, ok := md.m, md.targets
 	var err error
-	for leg := range m.legs {
+	for leg := range m.legs() {
 		for left := md.put[leg]; left != 0 && ok.has(leg); {
 			from := bits.TrailingZeros64(left)
 			count := bits.TrailingZeros64(^(left >> from))
 			seam.Point("mirror.heal", uint64(md.off)+uint64(from)*BlockSize)
 			at := int64(from) * BlockSize
-			if e := writeFull(m.legs[leg], md.out[at:][:count*BlockSize], m.geo.dataOff()+md.off+at); e != nil {
-				m.legs[leg].charge(&m.legs[leg].writeErrors, e)
-				err, ok = fmt.Errorf("leg %s: %w", m.legs[leg].name, e), ok&^(1<<leg)
+			if e := writeFull(m.leg(leg), md.out[at:][:count*BlockSize], m.geo.dataOff()+md.off+at); e != nil {
+				m.leg(leg).charge(&m.leg(leg).writeErrors, e)
+				err, ok = fmt.Errorf("leg %s: %w", m.leg(leg).name, e), ok&^(1<<leg)
 			}
 			left &^= (1<<count - 1) << from
 		}
@@ -380,7 +401,7 @@ func (md *mender) writeLegs() error {
 
 // written is how many blocks the legs were given.
 func (md *mender) written() (blocks int) {
-	for leg := range md.m.legs {
+	for leg := range md.m.legs() {
 		blocks += bits.OnesCount64(md.put[leg])
 	}
 	return blocks

@@ -25,18 +25,25 @@ type Options struct {
 	// Manual starts no task, ever: legs are written one after the other by the
 	// caller, and Cycle and ResyncStep are called by hand.
 	Manual bool
+	// Without names legs to do without, as a person says who has read what a
+	// ChoiceError is about: by UUID, or by the name of a leg that is given. They are failed, and set aside if they are given.
+	Without []string
 }
 
 // Mirror is an open pool: a device whose bytes are on every leg.
 type Mirror struct {
 	pool   uuid.UUID
 	geo    geometry
-	legs   []*leg // by index
 	policy Policy
 	period time.Duration
 	manual bool
 	slog   *slog.Logger
 	owner  Owner
+
+	// legTable is for legs and leg to read, and for publish to change.
+	legTable atomic.Pointer[[]*leg]
+	// strangers are devices that were given and are not used.
+	strangers []Leg
 
 	ranges  *rangelock.Lock
 	regions *regions
@@ -51,6 +58,9 @@ type Mirror struct {
 
 	menders  menders
 	oneBlock blockStore
+	// unclean says that legs in sync may differ where the region log says so: the
+	// pool was not closed before it was opened, or not everything was resynced.
+	unclean bool
 	// undecided are blocks of which no copy fitted its guard after a crash.
 	undecided atomic.Uint64
 
@@ -68,11 +78,7 @@ func Open(legs []Leg, o Options) (*Mirror, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	all, errs := identify(legs)
-	if len(errs) > 0 {
-		return nil, errs[0]
-	}
-	a, err := assemble(all)
+	a, err := assembleGiven(legs, o.Without)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +117,7 @@ func newMirror(a *assembly, o Options) *Mirror {
 	top := a.newest.sb
 	m := &Mirror{
 		pool: top.pool, geo: top.geometry,
-		policy: o.Policy, period: o.Period, manual: o.Manual, slog: o.Log,
+		unclean: top.state != poolClean || top.unsettled, policy: o.Policy, period: o.Period, manual: o.Manual, slog: o.Log,
 		ranges: rangelock.New(), bell: seam.NewAlarm(),
 	}
 	m.regions = newRegions(&m.geo)
@@ -121,25 +127,39 @@ func newMirror(a *assembly, o Options) *Mirror {
 	m.resync.bell = seam.NewAlarm()
 	m.scrub.alarm = seam.NewAlarm()
 	m.members.view = append(m.members.view, top.members...)
-	m.members.state = top.state
+	m.members.state, m.members.unsettled = top.state, top.unsettled
 	m.members.generation.Store(top.generation)
-	m.members.word.Store(uint32(a.inSync))
+	m.members.absent = a.gone
+	m.members.used = top.used
+	m.members.closed = a.mayBeClosed(o.Without)
+	m.members.word.Store(rollCall(top.members, a.gone).word())
+	var legs []*leg
 	for i, f := range a.byIndex {
 		if f == nil {
-			m.legs = append(m.legs, &leg{name: fmt.Sprintf("leg %d (not given)", i), uuid: top.members[i].leg})
+			legs = append(legs, emptyLeg(fmt.Sprintf("leg %d (not given)", i), top.members[i].leg))
 			continue
 		}
-		m.legs = append(m.legs, &leg{name: f.Name, uuid: f.sb.leg, dev: f.Dev, sb: *f.sb, worse: f.copies.worse(), buf: alignedBytes(BlockSize)})
+		legs = append(legs, f.leg())
+	}
+	m.legTable.Store(&legs)
+	for _, s := range a.strangers {
+		m.strangers = append(m.strangers, s.Leg)
 	}
 	return m
 }
 
 // report logs what was found amiss and is no reason to refuse.
 func (m *Mirror) report(a *assembly) {
+	for _, s := range a.strangers {
+		m.slog.Warn("a device is left alone: attach it, replace a leg with it, or leave it out", "device", s.Name, "error", s.why)
+	}
 	for i, f := range a.byIndex {
-		switch {
-		case !a.inSync.has(i):
-			m.slog.Warn("leg is listed as failed: it is left alone, and the pool runs without it", "leg", m.legs[i].name, "uuid", m.legs[i].uuid)
+		switch l := m.leg(i); {
+		case !a.roll.present.has(i):
+		case a.gone.has(i):
+			m.slog.Error("leg is not there: the pool goes on without it, and what it misses is remembered until it is attached", "leg", l.name, "uuid", l.uuid)
+		case !a.roll.targets().has(i):
+			m.slog.Warn("leg is listed as failed: it is left alone until it is attached, and the pool runs without it", "leg", l.name, "uuid", l.uuid)
 		case f.copies.broken() != nil:
 			c := f.copies.broken()
 			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", "leg", f.Name, "offset", c.off, "error", c.err)
@@ -150,13 +170,21 @@ func (m *Mirror) report(a *assembly) {
 // bringUp makes the pool ready for use. The package comment says why the
 // generation is raised twice, and why legs that lag come first.
 func (m *Mirror) bringUp(a *assembly) error {
-	if a.behind() {
-		m.members.word.Store(uint32(a.inSync) | unrecorded)
-	}
-	// This flushes the legs too, so that what is read from here on is durable.
-	if err := m.setState(poolOpening); err != nil {
+	if err := m.setAsideUnflushed(a); err != nil {
 		return err
 	}
+	if a.behind() {
+		m.members.word.Store(m.members.word.Load() | unrecorded)
+	}
+	err := m.change(func(ms *members) error {
+		m.giveUp(a)
+		ms.state = poolOpening
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.members.closed = [MaxLegs]legMask{} // all of them know better
 	if err := m.bringUpLog(); err != nil {
 		return err
 	}
@@ -165,10 +193,10 @@ func (m *Mirror) bringUp(a *assembly) error {
 
 // bringUpLog takes the union of the legs' logs and writes it back to all.
 func (m *Mirror) bringUpLog() error {
-	in := m.inSync()
+	r := m.roll()
 	bits := make([]uint64, len(m.regions.want))
-	for i, l := range m.legs {
-		if !in.has(i) {
+	for i, l := range m.legs() {
+		if !r.targets().has(i) {
 			continue
 		}
 		for _, b := range l.readLog(&m.geo, bits) {
@@ -177,8 +205,12 @@ func (m *Mirror) bringUpLog() error {
 	}
 	// With one leg there is nothing to make equal, but blocks that were in flight
 	// do not fit their guards.
-	resync := in.len() > 1 || m.guards.on()
-	m.regions.load(bits, resync, in.first())
+	why := regionFlags(0)
+	if m.unclean {
+		why = inFlight
+	}
+	resync := r.targets().len() > 1 || m.unclean && m.guards.on()
+	m.regions.load(bits, resync, r.in.first(), why)
 	if n := countBits(bits); n > 0 {
 		m.slog.Info("region log: regions are dirty", "regions", n, "of", m.regions.n, "resync", resync)
 	}
@@ -231,7 +263,29 @@ func (m *Mirror) shutDown() error {
 			return err
 		}
 	}
-	return m.setState(poolClean)
+	return m.writeClosed()
+}
+
+// writeClosed writes down that the pool is closed, on all legs in sync: where
+// one fails, the others say that they are open and it has failed, before that is
+// tried again without it.
+func (m *Mirror) writeClosed() error {
+	for {
+		clean := false
+		err := m.change(func(ms *members) error {
+			for i := range ms.closed {
+				ms.closed[i] = m.inSync()
+			}
+			ms.state, ms.unsettled = poolClean, m.regions.anyDisturbed()
+			return nil
+		})
+		m.members.mu.Lock()
+		clean = m.members.state == poolClean
+		m.members.mu.Unlock()
+		if err != nil || clean {
+			return err
+		}
+	}
 }
 
 // Abandon stops and closes without writing anything: what a crash looks like.
@@ -247,10 +301,7 @@ func (m *Mirror) Abandon() {
 func (m *Mirror) closeLegs() error {
 	m.flusher.group.Close(device.ErrClosed)
 	var errs []error
-	for i, l := range m.legs {
-		if l.dev == nil {
-			continue
-		}
+	for i, l := range m.legs() {
 		err := l.dev.Close()
 		switch {
 		case err == nil:
@@ -259,6 +310,11 @@ func (m *Mirror) closeLegs() error {
 		default:
 			// Nothing of the pool was to be had from it any more.
 			m.slog.Warn("leg had failed, and cannot be closed either", "leg", l.name, "error", err)
+		}
+	}
+	for _, s := range m.strangers {
+		if err := s.Dev.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.Name, err))
 		}
 	}
 	return errors.Join(errs...)

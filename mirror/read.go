@@ -43,7 +43,7 @@ func (m *Mirror) ReadAt(p []byte, off int64) (int, error) {
 
 // readSound reads a range if nothing there has to be mended. Requires the range.
 func (m *Mirror) readSound(p []byte, off int64) error {
-	if _, waits := m.regions.route(off, int64(len(p))); waits {
+	if !m.regions.calm(off, int64(len(p))) {
 		return errMend
 	}
 	if !m.guards.on() {
@@ -123,13 +123,13 @@ func (m *Mirror) readMending(p []byte, off int64) error {
 // between equals.
 func (m *Mirror) pick(from legMask, off int64) int {
 	best, fewest := -1, int32(0)
-	start := int(off / readStripe % int64(len(m.legs)))
-	for k := range m.legs {
-		i := (start + k) % len(m.legs)
+	start := int(off / readStripe % int64(len(m.legs())))
+	for k := range m.legs() {
+		i := (start + k) % len(m.legs())
 		if !from.has(i) {
 			continue
 		}
-		if n := m.legs[i].reading.Load(); best < 0 || n < fewest {
+		if n := m.leg(i).reading.Load(); best < 0 || n < fewest {
 			best, fewest = i, n
 		}
 	}
@@ -143,7 +143,7 @@ func (m *Mirror) readLeg(i int, p []byte, off int64) error {
 
 // readArea reads from anywhere on a leg.
 func (m *Mirror) readArea(i int, p []byte, at int64) error {
-	l := m.legs[i]
+	l := m.leg(i)
 	l.reading.Add(1)
 	defer l.reading.Add(-1)
 	seam.Point("mirror.read", uint64(at))

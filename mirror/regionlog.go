@@ -14,7 +14,8 @@ type regionLog struct {
 	bits  []logBits
 }
 
-// ensure returns when the bits of the regions are durable on every leg in sync.
+// ensure returns when the bits of the regions are durable on every leg that is
+// in sync or joining.
 // Whoever finds nobody writing writes for all who wait.
 func (m *Mirror) ensure(first, last int) error {
 	rs := m.regions
@@ -25,7 +26,7 @@ func (m *Mirror) ensure(first, last int) error {
 			rs.turn.Wait()
 			continue
 		}
-		if err := m.commit(); err != nil {
+		if err := m.commit(0); err != nil {
 			return err
 		}
 	}
@@ -43,29 +44,32 @@ func (rs *regions) durable(first, last int) bool {
 }
 
 // syncLog makes the log as it is wanted.
-func (m *Mirror) syncLog() error {
+func (m *Mirror) syncLog() error { return m.syncLogTo(0) }
+
+// syncLogTo does it on further legs, and for their sake writes every block.
+func (m *Mirror) syncLogTo(extra legMask) error {
 	rs := m.regions
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for rs.committing {
 		rs.turn.Wait()
 	}
-	return m.commit()
+	return m.commit(extra)
 }
 
 // commit writes every log block whose bits are not as wanted to the legs in
-// sync, and flushes them. It releases rs.mu meanwhile. Requires rs.mu and that
-// nobody else commits.
-func (m *Mirror) commit() error {
+// sync or joining, and flushes them. It releases rs.mu meanwhile. Requires rs.mu and that
+// nobody else commits. With extra legs every block is written, to them too.
+func (m *Mirror) commit(extra legMask) error {
 	rs, log := m.regions, &m.log
-	log.stage(rs)
+	log.stage(rs, extra != 0)
 	if len(log.dirty) == 0 {
 		return nil
 	}
 	rs.committing = true
 	rs.mu.Unlock()
-	ok, err := m.onLegs(m.inSync(), opLog, nil, 0, 0)
-	err = m.settle(ok, err)
+	ok, cause := m.onLegs(m.roll().targets()|extra, opLog, nil, 0, 0)
+	err := m.settle(ok, cause)
 	if err != nil {
 		m.lostFlush(err)
 	}
@@ -75,17 +79,20 @@ func (m *Mirror) commit() error {
 	if err == nil {
 		log.landed(rs)
 	}
+	if err == nil && extra&^ok != 0 {
+		return cause
+	}
 	return err
 }
 
-// stage takes what is to be written. A bit that is about to be cleared stops
+// stage takes what is to be written: every block, or those that differ. A bit that is about to be cleared stops
 // being durable here: whoever wants it back must wait for the write after this
 // one. Requires rs.mu.
-func (log *regionLog) stage(rs *regions) {
+func (log *regionLog) stage(rs *regions, all bool) {
 	log.dirty = log.dirty[:0]
 	for b := range log.bits {
 		want, disk := rs.block(b)
-		if *want == *disk {
+		if !all && *want == *disk {
 			continue
 		}
 		log.dirty = append(log.dirty, b)

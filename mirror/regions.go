@@ -64,6 +64,9 @@ const (
 	// rewrite: a flush failed on every leg, so what they hold may not be
 	// durable though it reads well: resync writes it to all of them again.
 	rewrite
+	// inFlight: writes there may not have ended, for the pool stopped or they
+	// failed on every leg; a block may be nowhere what its guard says.
+	inFlight
 	// again: it was put among the awaiting after its resync had begun.
 	again
 )
@@ -229,8 +232,8 @@ func (rs *regions) settle(runs []run, full func() bool) {
 func (rs *regions) flushed(r *region) bool { return rs.flushGood.Load() > r.lastWrite }
 
 // load sets the table to what was found in the log. With resync, every region
-// whose bit is set awaits it, with source to answer meanwhile.
-func (rs *regions) load(found []uint64, resync bool, source int) {
+// whose bit is set awaits it, with source as its source, and why.
+func (rs *regions) load(found []uint64, resync bool, source int, why regionFlags) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	copy(rs.want, found)
@@ -239,7 +242,7 @@ func (rs *regions) load(found []uint64, resync bool, source int) {
 		rs.counts[Clean]--
 		rs.counts[MaybeDirty]++
 		if resync {
-			rs.await(i, source, 0)
+			rs.await(i, source, why)
 		}
 	}
 }
@@ -265,7 +268,7 @@ func (rs *regions) spoil(first, last, source int) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for i := first; i <= last; i++ {
-		rs.await(i, source, 0)
+		rs.await(i, source, inFlight)
 	}
 }
 
@@ -276,8 +279,25 @@ func (rs *regions) spoilUnflushed(source int) {
 	defer rs.mu.Unlock()
 	for i := nextBit(rs.want, 0); i >= 0; i = nextBit(rs.want, i+1) {
 		if r := &rs.tab[i]; r.inflight > 0 || !rs.flushed(r) {
-			rs.await(i, source, rewrite)
+			rs.await(i, source, rewrite|inFlight)
 		}
+	}
+}
+
+// awaitAll puts every region whose bit is wanted among those that await resync.
+func (rs *regions) awaitAll(source int) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for i := nextBit(rs.want, 0); i >= 0; i = nextBit(rs.want, i+1) {
+		rs.await(i, source, 0)
+	}
+}
+
+// touch makes the bits of regions wanted, as if they were written.
+func (rs *regions) touch(bits []uint64) {
+	for i := nextBit(bits, 0); i >= 0; i = nextBit(bits, i+1) {
+		rs.begin(i, i)
+		rs.end(i, i)
 	}
 }
 

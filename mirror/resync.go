@@ -39,15 +39,16 @@ func (m *Mirror) resyncLoop() {
 			continue
 		}
 		var wait time.Duration // until rung
-		if m.regions.awaitingCount.Load() > 0 {
+		if m.regions.awaitingCount.Load() > 0 || m.roll().joining != 0 {
 			wait = resyncRetry
 		}
 		m.resync.bell.Sleep(wait)
 	}
 }
 
-// ResyncStep makes the legs equal in one region that awaits it. It returns
-// false if there is none, or if all that are left have just failed.
+// ResyncStep makes the legs equal in one region that awaits it, or, if there is
+// none, puts the legs that were joining in sync. It returns false if there is
+// nothing to do, or if all that is left has just failed.
 func (m *Mirror) ResyncStep() bool {
 	rc, rs := &m.resync, m.regions
 	rc.mu.Lock()
@@ -56,7 +57,7 @@ func (m *Mirror) ResyncStep() bool {
 	if i < 0 {
 		more := rc.progress && rs.awaitingCount.Load() > 0
 		rc.cursor, rc.progress = 0, false
-		return more
+		return more || m.promote()
 	}
 	rc.cursor = i + 1
 	err := m.resyncRegion(i)
@@ -101,8 +102,8 @@ func (m *Mirror) resyncPiece(md *mender, off, n int64, all bool) error {
 	if m.stopping.Load() || m.closed.Load() {
 		return errStopped
 	}
-	in := m.inSync()
-	if in.len() == 1 && !all && !m.guards.on() {
+	targets := m.roll().targets()
+	if targets.len() == 1 && !all && !m.guards.on() {
 		return nil
 	}
 	how := mendFlags(0)
@@ -113,10 +114,10 @@ func (m *Mirror) resyncPiece(md *mender, off, n int64, all bool) error {
 		return err
 	}
 	rc := &m.resync
-	rc.bytesRead.Add(uint64(n) * uint64(in.len()))
+	rc.bytesRead.Add(uint64(n) * uint64(targets.len()))
 	rc.differed.Add(uint64(md.written()))
 	rc.bytesWritten.Add(uint64(md.written()) * BlockSize)
-	return md.badIn(0, n)
+	return md.unsettled()
 }
 
 // nextAwaiting returns the first region from i on that awaits resync, or -1.
@@ -175,6 +176,25 @@ func (rs *regions) route(off, n int64) (length int64, waits bool) {
 	}
 	return n, waits
 }
+
+// calm says whether the legs in sync are equal in all regions of a range.
+func (rs *regions) calm(off, n int64) bool {
+	if rs.awaitingCount.Load() == 0 {
+		return true
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	first, last := rs.span(off, n)
+	for i := first; i <= last; i++ {
+		if rs.tab[i].flags&inFlight != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// anyDisturbed says whether the legs in sync may differ anywhere.
+func (rs *regions) anyDisturbed() bool { return !rs.calm(0, int64(rs.n)<<rs.shift) }
 
 // sourceOf returns the leg that answers for a region that awaits resync. If
 // that has failed, the first in sync takes its place for good.

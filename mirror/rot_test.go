@@ -227,7 +227,7 @@ func TestRotUnderLoad(t *testing.T) {
 		r := devicetest.Rand(seed, 9)
 		legs, _ := guarded(t, 2, kind, r)
 		m := open(t, legs, Options{})
-		m.legs[1].faults.forgive = true
+		m.leg(1).faults.forgive = true
 		m.Start()
 		var tasks sync.WaitGroup
 		var done atomic.Bool

@@ -143,8 +143,8 @@ func (m *Mirror) holeAt(off, n int64) bool {
 	if _, waits := m.regions.route(off, n); waits {
 		return false
 	}
-	for i, l := range m.legs {
-		if !m.inSync().has(i) {
+	for i, l := range m.legs() {
+		if !m.roll().targets().has(i) {
 			continue
 		}
 		hole := true
@@ -200,7 +200,7 @@ func (s *scrub) end(err error) {
 func (s *scrub) found(md *mender, look bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range md.m.legs {
+	for i := range md.m.legs() {
 		if !md.in.has(i) {
 			continue
 		}

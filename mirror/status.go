@@ -7,7 +7,7 @@ type Status struct {
 	RegionSize int64        `json:"region_size"` // bytes
 	Generation uint64       `json:"generation"`
 	Policy     Policy       `json:"policy"`
-	Degraded   bool         `json:"degraded"`
+	Degraded   bool         `json:"degraded"` // some leg does not hold everything
 	Legs       []LegStatus  `json:"legs"`
 	Regions    RegionCounts `json:"regions"`
 	Resync     ResyncStatus `json:"resync"`
@@ -17,11 +17,17 @@ type Status struct {
 
 // LegStatus is what is known of one leg. Errors are counted from Open on.
 type LegStatus struct {
+	// Index is the leg's place, which it keeps as long as it is the pool's.
+	Index       int         `json:"index"`
 	Name        string      `json:"name"`
 	UUID        string      `json:"uuid"`
 	State       MemberState `json:"state"`
 	ReadErrors  uint64      `json:"read_errors"`
 	WriteErrors uint64      `json:"write_errors"`
+	// RegionsLeft is how many regions a joining leg may still lack.
+	RegionsLeft int64 `json:"regions_left,omitempty"`
+	// Present says that the leg's device is open.
+	Present bool `json:"present"`
 	// Timeouts is how many of them were for want of an answer.
 	Timeouts uint64 `json:"timeouts"`
 	// ChecksumErrors is how many blocks held something else than was written.
@@ -49,14 +55,14 @@ type ResyncStatus struct {
 
 // Status returns the state of the pool. It never waits for a device.
 func (m *Mirror) Status() Status {
-	in := m.inSync()
+	r := m.roll()
 	s := Status{
 		Pool:       m.pool.String(),
 		Size:       m.geo.dataSize,
 		RegionSize: m.geo.regionSize,
 		Generation: m.members.generation.Load(),
 		Policy:     m.policy,
-		Degraded:   !m.full(),
+		Degraded:   r.in != r.present,
 		Regions:    m.regions.count(),
 		Guards:     GuardStatus{Kind: m.guards.kind.String(), Undecided: m.undecided.Load()},
 		Scrub:      m.scrub.report(),
@@ -68,16 +74,19 @@ func (m *Mirror) Status() Status {
 			BlocksDiffered: m.resync.differed.Load(),
 		},
 	}
-	for i, l := range m.legs {
-		state := Failed
-		if in.has(i) {
-			state = InSync
+	for i, l := range m.legs() {
+		if !r.present.has(i) {
+			continue
 		}
-		s.Legs = append(s.Legs, LegStatus{
-			Name: l.name, UUID: l.uuid.String(), State: state,
+		leg := LegStatus{
+			Index: i, Name: l.name, UUID: l.uuid.String(), State: r.state(i), Present: !l.isAbsent(),
 			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(),
 			Timeouts: l.timeouts.Load(), ChecksumErrors: l.guardErrors.Load(),
-		})
+		}
+		if leg.State == Joining {
+			leg.RegionsLeft = s.Resync.RegionsLeft
+		}
+		s.Legs = append(s.Legs, leg)
 	}
 	return s
 }

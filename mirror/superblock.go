@@ -34,8 +34,12 @@ import (
 //	120  4   pool state
 //	128 192  areas: eight times kind (4), zero (4), offset (8), length (8);
 //	         kind k has the k-th place
-//	320 256  members: eight times leg (16), state (4), zero (12)
-//	576  4   kind of the guards: 0 none, 1 crc32c, 2 t10-dif
+//	320 256  members: eight times leg (16), state (4), zero (4), generation of
+//	         the state (8)
+//	576  8   newest generation in which data may have been written
+//	584  4   kind of the guards: 0 none, 1 crc32c, 2 t10-dif
+//	588  4   1 if legs in sync may differ in regions whose bit is set, although
+//	         the pool was closed
 //	4092 4   CRC-32C
 const (
 	superMagic   = "HOLDFAST"
@@ -45,7 +49,9 @@ const (
 	memberSlotLen = 32
 	offAreas      = 128
 	offMembers    = 320
-	offGuardKind  = 576
+	offUsed       = 576
+	offGuardKind  = 584
+	offUnsettled  = 588
 	offCRC        = BlockSize - 4
 
 	// What this program knows of each class of features.
@@ -80,6 +86,10 @@ const (
 	InSync MemberState = iota
 	// Failed legs missed writes and are left alone.
 	Failed
+	// Joining legs take every write, and are being given what they lack.
+	Joining
+	// Removed is a place without a leg.
+	Removed
 	memberStates
 )
 
@@ -90,6 +100,10 @@ func (s MemberState) String() string {
 		return "in sync"
 	case Failed:
 		return "failed"
+	case Joining:
+		return "joining"
+	case Removed:
+		return "removed"
 	}
 	return fmt.Sprintf("state %d", uint32(s))
 }
@@ -101,6 +115,9 @@ func (s MemberState) MarshalText() ([]byte, error) { return []byte(s.String()), 
 type member struct {
 	leg   uuid.UUID
 	state MemberState
+	// since is the generation that brought the state. Of a failed leg: the
+	// first that it is not to speak for.
+	since uint64
 }
 
 // superblock is what a leg says about itself and its pool.
@@ -109,9 +126,13 @@ type superblock struct {
 	index      int
 	legSize    int64
 	generation uint64
+	used       uint64
 	state      poolState
 	geometry   geometry
-	members    []member
+	// unsettled says that legs in sync may differ where the region log says so,
+	// although the pool was closed.
+	unsettled bool
+	members   []member
 
 	compat, roCompat uint64
 	// raw is the block this was decoded from, for the bytes not known here.
@@ -142,6 +163,10 @@ func (s *superblock) encode(b []byte, location int64) {
 	le.PutUint64(b[24:], s.roCompat)
 	le.PutUint64(b[32:], s.geometry.incompat())
 	le.PutUint32(b[offGuardKind:], uint32(s.geometry.guards))
+	le.PutUint32(b[offUnsettled:], 0)
+	if s.unsettled {
+		le.PutUint32(b[offUnsettled:], 1)
+	}
 	copy(b[40:], s.pool[:])
 	copy(b[56:], s.leg[:])
 	le.PutUint64(b[72:], uint64(location))
@@ -152,6 +177,7 @@ func (s *superblock) encode(b []byte, location int64) {
 	le.PutUint64(b[104:], uint64(s.geometry.dataSize))
 	le.PutUint64(b[112:], uint64(s.geometry.regionSize))
 	le.PutUint32(b[120:], uint32(s.state))
+	le.PutUint64(b[offUsed:], s.used)
 	for _, a := range s.geometry.areas[1:] {
 		e := b[a.kind.slot():]
 		le.PutUint32(e, uint32(a.kind))
@@ -162,6 +188,7 @@ func (s *superblock) encode(b []byte, location int64) {
 		e := b[offMembers+i*memberSlotLen:]
 		copy(e, m.leg[:])
 		le.PutUint32(e[16:], uint32(m.state))
+		le.PutUint64(e[24:], m.since)
 	}
 	le.PutUint32(b[offCRC:], crc32.Checksum(b[:offCRC], castagnoli))
 }
@@ -194,6 +221,7 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	}
 	s := &superblock{
 		generation: le.Uint64(b[80:]),
+		used:       le.Uint64(b[offUsed:]),
 		index:      int(le.Uint32(b[88:])),
 		legSize:    int64(le.Uint64(b[96:])),
 		state:      poolState(le.Uint32(b[120:])),
@@ -208,6 +236,7 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	if le.Uint32(b[12:]) != BlockSize || s.state >= poolStates {
 		return nil, fmt.Errorf("%w: block size %d, state %d", ErrCorrupt, le.Uint32(b[12:]), s.state)
 	}
+	s.unsettled = le.Uint32(b[offUnsettled:]) != 0
 	kind := le.Uint32(b[offGuardKind:])
 	s.geometry.guards = guard.Kind(kind)
 	if kind > uint32(guard.T10DIF) || s.geometry.incompat() != le.Uint64(b[32:]) {
@@ -232,6 +261,7 @@ func (s *superblock) decodeMembers(b []byte, n uint32) error {
 		m := &s.members[i]
 		copy(m.leg[:], e)
 		m.state = MemberState(binary.LittleEndian.Uint32(e[16:]))
+		m.since = binary.LittleEndian.Uint64(e[24:])
 		if m.state >= memberStates {
 			return fmt.Errorf("leg %d is in state %d", i, m.state)
 		}

@@ -67,7 +67,7 @@ func (m *Mirror) writePart(p []byte, off, n int64) error {
 	defer m.oneBlock.put(b)
 	start := off / BlockSize * BlockSize
 	err := errMend
-	if _, waits := m.regions.route(start, BlockSize); !waits {
+	if m.regions.calm(start, BlockSize) {
 		err = m.readBlocks(b[:], start)
 	}
 	if err != nil {

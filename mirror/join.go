@@ -1,0 +1,336 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/rangelock"
+)
+
+// A leg joins in two steps: it is checked and prepared while the pool works on,
+// and let in while nothing is in flight, so that no write that it missed is
+// taken for one that it has.
+
+// Attach brings a failed leg back: it is given what it misses and no more, and
+// is then in sync. The leg is known by its superblock; without a device, the one
+// that was set aside is meant by its name. A leg that went on without the others
+// is refused unless forced: then what it holds and they do not is lost.
+//
+// If there is no error the device belongs to the Mirror.
+func (m *Mirror) Attach(given Leg, force bool) error {
+	return m.joining("attach", func() error {
+		i, own, err := m.returning(&given)
+		if err != nil {
+			return err
+		}
+		f, err := m.checkReturning(i, given, force)
+		if err != nil {
+			return err
+		}
+		l := f.leg()
+		bits := make([]uint64, len(m.regions.want))
+		l.readLog(&m.geo, bits)
+		if !force {
+			// No bit was cleared since the leg failed. Only what it wrote
+			// without the others its own log alone knows.
+			clear(bits)
+		}
+		return m.letIn(i, l, bits, own)
+	})
+}
+
+// Add makes a device a further leg of the pool, which is then filled.
+func (m *Mirror) Add(given Leg) error {
+	return m.joining("add", func() error {
+		i, err := m.vacancy()
+		if err != nil {
+			return err
+		}
+		return m.fill(i, given, uuid.Nil, false)
+	})
+}
+
+// Replace puts another device, or the same one anew, in the place of a failed
+// leg, and fills it. Without a device it is the one that was set aside. Nothing
+// that the device held counts any more.
+func (m *Mirror) Replace(name string, given Leg) error {
+	return m.joining("replace", func() error {
+		i, v, err := m.find(name)
+		if err != nil {
+			return err
+		}
+		if v.state != Failed {
+			return fmt.Errorf("%w: leg %s is %s, and only one that has failed is replaced: add the other, and remove this when that is in sync; or fail this first",
+				ErrWrongState, m.leg(i).name, v.state)
+		}
+		own := given.Dev == nil
+		if own {
+			if given, err = m.setAside(i); err != nil {
+				return err
+			}
+		}
+		return m.fill(i, given, v.leg, own)
+	})
+}
+
+// joining runs f alone: no round clears a bit and nothing is resynced meanwhile.
+func (m *Mirror) joining(op string, f func() error) error {
+	m.cycle.mu.Lock()
+	defer m.cycle.mu.Unlock()
+	m.resync.mu.Lock()
+	defer m.resync.mu.Unlock()
+	if m.closed.Load() {
+		return m.closedErr(op)
+	}
+	if err := f(); err != nil {
+		return m.opError(op, 0, 0, err)
+	}
+	m.resync.bell.Ring()
+	return nil
+}
+
+// returning finds the member that a leg is, and gives it the device that was set
+// aside if it comes without.
+func (m *Mirror) returning(given *Leg) (i int, own bool, err error) {
+	if given.Dev != nil {
+		c := readCopies(given.Dev)
+		sb := c.best()
+		if sb == nil {
+			return 0, false, fmt.Errorf("%s: %w", given.Name, c.err())
+		}
+		i, _, err = m.find(sb.leg.String())
+		if err != nil || sb.pool != m.pool {
+			return 0, false, fmt.Errorf("%w: %s is leg %s of pool %s: add it, or replace a leg with it, if what it holds is not needed",
+				ErrForeign, given.Name, sb.leg, sb.pool)
+		}
+		return i, false, nil
+	}
+	i, _, err = m.find(given.Name)
+	if err != nil {
+		return 0, false, err
+	}
+	*given, err = m.setAside(i)
+	return i, true, err
+}
+
+// setAside returns the device that a failed leg had, if it is still open.
+func (m *Mirror) setAside(i int) (Leg, error) {
+	l := m.leg(i)
+	if l.isAbsent() {
+		return Leg{}, fmt.Errorf("%w: leg %s has no device here: give it", ErrMissing, l.name)
+	}
+	return Leg{l.name, l.dev}, nil
+}
+
+// checkReturning says whether a leg may come back.
+func (m *Mirror) checkReturning(i int, given Leg, force bool) (*found, error) {
+	f := &found{Leg: given, copies: readCopies(given.Dev)}
+	if f.sb = f.copies.best(); f.sb == nil {
+		return nil, fmt.Errorf("%s: %w", given.Name, f.copies.err())
+	}
+	top := m.superblock()
+	switch {
+	case top.members[i].state != Failed:
+		return nil, fmt.Errorf("%w: leg %s is %s", ErrWrongState, given.Name, top.members[i].state)
+	case f.sb.index != i || !top.lists(f.sb) || f.sb.pool != m.pool:
+		return nil, fmt.Errorf("%w: %s holds leg %s of pool %s", ErrForeign, given.Name, f.sb.leg, f.sb.pool)
+	case f.sb.geometry != m.geo:
+		return nil, fmt.Errorf("%w: %s disagrees about sizes and places", ErrCorrupt, given.Name)
+	case f.sb.roCompat&^knownROCompat != 0:
+		return nil, fmt.Errorf("%w: %s has features %#x: use a newer program", ErrUnsupported, given.Name, f.sb.roCompat&^knownROCompat)
+	case f.wentOn(&top) && !force:
+		return nil, &ChoiceError{fmt.Errorf("%w: %s may hold writes that the pool lacks, and attaching it loses them", ErrDiverged, given.Name),
+			[]string{f.sb.leg.String()}}
+	}
+	return f, f.tooSmall()
+}
+
+// superblock returns what the legs in sync are to say, as one of them would.
+func (m *Mirror) superblock() superblock {
+	ms := &m.members
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	sb := m.leg(m.inSync().first()).sb
+	sb.members = slices.Clone(ms.view)
+	sb.state, sb.unsettled = ms.state, ms.unsettled
+	sb.generation = ms.generation.Load()
+	return sb
+}
+
+// vacancy returns the index that a further leg gets.
+func (m *Mirror) vacancy() (int, error) {
+	view := m.superblock().members
+	i := slices.IndexFunc(view, func(v member) bool { return v.state == Removed })
+	if i < 0 {
+		i = len(view)
+	}
+	if i == MaxLegs {
+		return 0, fmt.Errorf("%w: the pool has %d, and can have no more: remove one first", ErrTooMany, MaxLegs)
+	}
+	return i, nil
+}
+
+// fill makes a leg of a device that held none, or only the leg old, and lets it
+// in as one that may lack all that there is.
+func (m *Mirror) fill(i int, given Leg, old uuid.UUID, own bool) error {
+	if need := m.geo.legSize(); given.Dev.Size() < need {
+		return fmt.Errorf("%w: %s is %d bytes, and a leg of this pool takes %d", ErrTooSmall, given.Name, given.Dev.Size(), need)
+	}
+	top := m.superblock()
+	c := readCopies(given.Dev)
+	if sb := c.best(); sb != nil && (sb.pool != m.pool || top.lists(sb) && sb.leg != old) {
+		return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that is not needed", ErrInUse, given.Name, sb.index, sb.pool)
+	}
+	bits, err := m.mayDiffer(given)
+	if err != nil {
+		return err
+	}
+	// Neither superblock may outlive the leg that it told of, as the better one.
+	if err := eraseSupers(given.Dev, &c); err != nil {
+		return fmt.Errorf("%s: %w", given.Name, err)
+	}
+	sb := top
+	sb.index, sb.leg, sb.legSize = i, uuid.New(), given.Dev.Size()/BlockSize*BlockSize
+	l := &leg{name: given.Name, uuid: sb.leg, dev: given.Dev, sb: sb, buf: alignedBytes(BlockSize)}
+	if err := clearGuards(given.Dev, &m.geo); err != nil {
+		return fmt.Errorf("%s: %w", given.Name, err)
+	}
+	// Only the sequence numbers count: what is written goes on from them.
+	l.readLog(&m.geo, make([]uint64, len(m.regions.want)))
+	return m.letIn(i, l, bits, own)
+}
+
+// eraseSupers makes sure that no superblock of a device is found again.
+func eraseSupers(d device.Device, c *copies) error {
+	zeros := alignedBytes(BlockSize)
+	for _, off := range []int64{superOffset, tailOffset(d.Size()), c[1].off} {
+		if off < superOffset || off > d.Size()-BlockSize {
+			continue
+		}
+		if _, err := d.WriteAt(zeros, off); err != nil {
+			return err
+		}
+	}
+	return d.Flush()
+}
+
+// mayDiffer returns the bits of the regions in which a device may hold other
+// bytes than the pool: those that are a hole in both are alike.
+func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
+	bits := make([]uint64, len(m.regions.want))
+	note := func(e device.Extent, base int64) bool {
+		if !e.Hole && e.Len > 0 {
+			first, last := m.regions.span(e.Off-base, e.Len)
+			for i := first; i <= last; i++ {
+				setBit(bits, i)
+			}
+		}
+		return true
+	}
+	if err := m.Extents(0, m.geo.dataSize, func(e device.Extent) bool { return note(e, 0) }); err != nil {
+		return nil, err
+	}
+	base := m.geo.dataOff()
+	err := device.Extents(given.Dev, base, m.geo.dataSize, func(e device.Extent) bool { return note(e, base) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", given.Name, err)
+	}
+	return bits, nil
+}
+
+// letIn makes a leg a member that is joining, with nothing in flight. Every
+// region whose bit is set, or in bits, is durably marked on all legs before the
+// leg is listed, and awaits resync. With own the device was the Mirror's before,
+// and stays so after an error. Requires cycle.mu and resync.mu.
+func (m *Mirror) letIn(i int, l *leg, bits []uint64, own bool) error {
+	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
+	defer m.ranges.Release(h)
+	if m.closed.Load() {
+		return device.ErrClosed
+	}
+	before := m.publish(i, l)
+	listed, err := m.list(i, l, bits)
+	if !listed {
+		if m.leg(i) == l {
+			m.publish(i, before)
+		}
+		return err
+	}
+	if before != nil && !own {
+		m.letGo(before)
+	}
+	switch {
+	case m.roll().joining.has(i):
+		if err != nil {
+			m.slog.Error("leg is joining, and the next operation has to make that durable", "leg", l.name, "error", err)
+		}
+		m.slog.Info("leg is joining: it is given what it lacks", "leg", l.name, "uuid", l.uuid, "regions", m.regions.awaitingCount.Load())
+		return nil
+	case !own:
+		m.publish(i, emptyLeg(l.name, l.uuid))
+	}
+	return fmt.Errorf("%w: leg %s failed while it was let in", device.ErrIO, l.name)
+}
+
+// list writes the region log to a leg that is in its place, and makes it a
+// member. It says whether it is one, if perhaps not durably.
+func (m *Mirror) list(i int, l *leg, bits []uint64) (listed bool, err error) {
+	m.regions.touch(bits)
+	// Twice, so that neither slot keeps what the leg held before.
+	for range 2 {
+		if err := m.syncLogTo(1 << i); err != nil {
+			return false, err
+		}
+	}
+	// Before the roll says that the leg is joining: promote looks at both.
+	m.regions.awaitAll(m.inSync().first())
+	err = m.change(func(ms *members) error {
+		if m.leg(i) != l {
+			return fmt.Errorf("%w: leg %s was taken out of use meanwhile", ErrWrongState, l.name)
+		}
+		if i == len(ms.view) {
+			ms.view = append(ms.view, member{})
+		}
+		ms.view[i].leg = l.uuid
+		m.mark(i, Joining)
+		listed = true
+		return nil
+	})
+	return listed, err
+}
+
+// promote puts the legs in sync that were joining and lack nothing any more. It
+// says whether there were any. Requires resync.mu, so that none joins meanwhile.
+func (m *Mirror) promote() bool {
+	ready := m.roll().joining
+	if ready == 0 || m.regions.awaitingCount.Load() > 0 || m.stopping.Load() || m.closed.Load() {
+		return false
+	}
+	// What was copied is durable after this; a leg that cannot flush is failed.
+	err := m.flushLegs()
+	if err == nil {
+		err = m.change(func(ms *members) error {
+			ready &= m.roll().joining
+			for i := range ms.view {
+				if ready.has(i) {
+					m.mark(i, InSync)
+				}
+			}
+			ms.promoted |= ready
+			return nil
+		})
+	}
+	if err != nil {
+		m.slog.Warn("legs that have everything could not be put in sync", "error", err)
+		return false
+	}
+	for i, l := range m.legs() {
+		if ready.has(i) && m.inSync().has(i) {
+			m.slog.Info("leg is in sync", "leg", l.name, "uuid", l.uuid)
+		}
+	}
+	return ready != 0
+}
