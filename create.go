@@ -88,7 +88,7 @@ func (c *creation) prepareLegs() error {
 		if err != nil {
 			return err
 		}
-		name, err := c.nameLeg(path)
+		name, err := nameLeg(c.dir, path)
 		if err != nil {
 			return err
 		}
@@ -134,12 +134,12 @@ func (c *creation) legSize() int64 {
 
 // nameLeg returns how holdfast.toml names a leg: relative to the pool's directory
 // if it lies there, so that the two can be moved together.
-func (c *creation) nameLeg(path string) (string, error) {
+func nameLeg(pool, path string) (string, error) {
 	leg, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
-	dir, err := filepath.Abs(c.dir)
+	dir, err := filepath.Abs(pool)
 	if err != nil {
 		return "", err
 	}

@@ -46,7 +46,7 @@ func TestBadInput(t *testing.T) {
 		want    error // nil: it is served
 		message string
 	}{
-		{"a leg is missing", func(t *testing.T, p pool) { remove(t, p.b) }, ErrLegMissing, "b.img"},
+		{"a leg is missing", func(t *testing.T, p pool) { remove(t, p.a) }, ErrLegMissing, "--force-without"},
 		{"a leg was cut short", func(t *testing.T, p pool) {
 			if err := os.Truncate(p.b, 4*mib); err != nil {
 				t.Fatal(err)

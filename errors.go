@@ -59,6 +59,16 @@ var (
 	ErrLegStale = mirror.ErrStale
 	// ErrLegTooSmall says that a leg cannot hold what it should.
 	ErrLegTooSmall = mirror.ErrTooSmall
+	// ErrLegDiverged says that legs went on without each other.
+	ErrLegDiverged = mirror.ErrDiverged
+	// ErrNoLeg says that a pool has no leg of that name.
+	ErrNoLeg = mirror.ErrNoLeg
+	// ErrLegState says that a leg is not in a state for what was asked.
+	ErrLegState = mirror.ErrWrongState
+	// ErrLastLeg says that no other leg holds everything.
+	ErrLastLeg = mirror.ErrLastLeg
+	// ErrTooManyLegs says that a pool has as many legs as it can.
+	ErrTooManyLegs = mirror.ErrTooMany
 	// ErrLegInUse says that a leg to be formatted may hold something of value.
 	ErrLegInUse = mirror.ErrInUse
 

@@ -27,7 +27,7 @@ func Inspect(dir string) (s Status, err error) {
 	s.State = StateStopped
 	switch n := s.Resync.RegionsLeft; {
 	case s.Degraded():
-		s.Message = "a leg has failed, and the others would do its work"
+		s.Message = s.legMessage()
 	case n > 0:
 		s.Message = fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) will be made equal when it is served",
 			n, n*s.RegionSize)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"holdfast.dev/holdfast/device"
@@ -16,13 +18,19 @@ import (
 // Whether a pool can do without them the mirror decides: a leg that had failed
 // before is not needed.
 type legSet struct {
+	dir    string
 	legs   []mirror.Leg
 	absent error
+	// paths are where the absent ones should be.
+	paths []string
+	// without names legs to do without.
+	without []string
 }
 
 // openLegs opens the pool's legs. It fails if one is there and cannot be opened,
 // or if none is there.
 func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, err error) {
+	set.dir = dir
 	for _, name := range c.Legs {
 		path := under(dir, name)
 		d, err := deadline.Open(func() (device.Device, error) { return device.OpenFile(path, o) },
@@ -34,6 +42,7 @@ func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, e
 			set.absent = errors.Join(set.absent, fmt.Errorf("%w: %w; see to it, or give it more time in %s",
 				ErrLegMissing, err, under(dir, config.Name)))
 		case errors.Is(err, fs.ErrNotExist):
+			set.paths = append(set.paths, path)
 			set.absent = errors.Join(set.absent, fmt.Errorf("%w: %s, which %s names, is not there; put it back, or correct the path",
 				ErrLegMissing, path, under(dir, config.Name)))
 		default:
@@ -48,11 +57,39 @@ func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, e
 
 // open opens the mirror on some view of the set's legs.
 func (s *legSet) open(legs []mirror.Leg, o mirror.Options) (*mirror.Mirror, error) {
-	m, err := mirror.Open(legs, o)
-	if errors.Is(err, ErrLegMissing) && s.absent != nil {
-		return nil, s.absent // it names the path
+	for _, w := range s.without {
+		if !slices.Contains(s.paths, w) && slices.Contains(s.paths, under(s.dir, w)) {
+			w = under(s.dir, w)
+		}
+		o.Without = append(o.Without, w)
 	}
-	return m, err
+	m, err := mirror.Open(legs, o)
+	choice := (*mirror.ChoiceError)(nil)
+	if !errors.As(err, &choice) {
+		return m, err
+	}
+	if errors.Is(err, ErrLegMissing) && s.named(o.Without, len(choice.Legs)) {
+		// The mirror knows those who are not there by UUID only.
+		o.Without = append(o.Without, choice.Legs...)
+		return mirror.Open(legs, o)
+	}
+	names := choice.Legs
+	if errors.Is(err, ErrLegMissing) && s.absent != nil {
+		err = fmt.Errorf("%w (%w)", s.absent, err) // it names the path
+	}
+	return nil, fmt.Errorf("%w; to go on without it all the same, and lose what only it holds: holdfast serve %s --force-without %s",
+		err, s.dir, strings.Join(names, " --force-without "))
+}
+
+// named says whether as many absent legs as are missing are named as ones to do
+// without, and no absent leg is not.
+func (s *legSet) named(without []string, missing int) bool {
+	for _, path := range s.paths {
+		if !slices.Contains(without, path) {
+			return false
+		}
+	}
+	return missing <= len(s.paths)
 }
 
 func closeLegs(legs []mirror.Leg) error {

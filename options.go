@@ -86,6 +86,10 @@ type Options struct {
 	// "idle" or "never"; RegionPeriod, how often that is looked at.
 	RegionPolicy string
 	RegionPeriod time.Duration
+	// WithoutLegs names legs, by path or UUID, that are lost or not to be used:
+	// the pool is opened without them although they may hold what the others
+	// lack, which is lost then.
+	WithoutLegs []string
 }
 
 // EnsureDefaults fills in what was left out and is not holdfast.toml's to say.

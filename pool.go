@@ -39,6 +39,9 @@ type Pool struct {
 		sync.Mutex
 		closed bool
 	}
+	// changing is held while the legs are changed, by those who also change what
+	// settings says of them.
+	changing sync.Mutex
 }
 
 // Open opens the pool in dir. One process at a time can have it open. After a
@@ -67,6 +70,7 @@ func Open(dir string, o Options) (*Pool, error) {
 // build opens the floors from the legs upwards, or none.
 func (p *Pool) build(o Options) error {
 	set, err := openLegs(p.dir, &p.settings, device.FileOptions{})
+	set.without = o.WithoutLegs
 	if err != nil {
 		return err
 	}

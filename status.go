@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast.dev/holdfast/cache"
@@ -64,6 +65,12 @@ type LegStatus struct {
 	WriteErrors uint64 `json:"write_errors"`
 	// Timeouts is how many of them were for want of an answer.
 	Timeouts uint64 `json:"timeouts"`
+	// ChecksumErrors is how many blocks held something else than was written.
+	ChecksumErrors uint64 `json:"checksum_errors"`
+	// RegionsLeft is how many regions a joining leg may still lack.
+	RegionsLeft int64 `json:"regions_left,omitempty"`
+	// Present says that its device is open.
+	Present bool `json:"present"`
 }
 
 // VolumeStatus describes a volume.
@@ -128,18 +135,41 @@ func (s *Status) judge() {
 			s.Message = fmt.Sprintf("leg %s did not answer in time; see to the disk, its cable or its network", l.Name)
 		}
 	}
-	for _, l := range s.Legs {
-		if l.State != mirror.InSync.String() {
-			s.State = StateDegraded
-			s.Message = fmt.Sprintf("leg %s has failed, and the others do its work; save the data while they do", l.Name)
-		}
+	if s.Degraded() {
+		s.State = StateDegraded
+		s.Message = s.legMessage()
 	}
 	if s.Cache.Failed > 0 {
 		s.Message = fmt.Sprintf("%d bytes could not be written to the legs; they are kept in memory and tried again", s.Cache.Failed)
 	}
 }
 
-// Degraded says whether a leg has failed.
+// legMessage says which leg is not in sync, and what to do. A failed one comes
+// before one that is joining.
+func (s *Status) legMessage() (text string) {
+	for _, l := range s.Legs {
+		switch {
+		case l.State == mirror.Failed.String():
+			return fmt.Sprintf("leg %s has failed, and the others do its work; when it is back: holdfast leg attach %s %s; or put another in its place: holdfast leg replace %s %s NEW",
+				l.Name, s.Dir, l.selector(), s.Dir, l.selector())
+		case l.State == mirror.Joining.String():
+			text = fmt.Sprintf("leg %s is joining: %d regions (%d bytes) are still to be copied to it, which needs no help",
+				l.Name, l.RegionsLeft, l.RegionsLeft*s.RegionSize)
+		}
+	}
+	return text
+}
+
+// selector is how a person names a leg on a command line.
+func (l *LegStatus) selector() string {
+	if strings.ContainsAny(l.Name, " ()'") {
+		return l.UUID
+	}
+	return l.Name
+}
+
+// Degraded says whether some leg does not hold everything: it has failed, or is
+// joining.
 func (s *Status) Degraded() bool {
 	return slices.ContainsFunc(s.Legs, func(l LegStatus) bool { return l.State != mirror.InSync.String() })
 }
@@ -158,7 +188,15 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 		})
 	}
 	for _, l := range m.Legs {
-		s.Legs = append(s.Legs, LegStatus{l.Name, l.UUID, l.State.String(), l.ReadErrors, l.WriteErrors, l.Timeouts})
+		s.Legs = append(s.Legs, legStatus(l))
 	}
 	return s
+}
+
+func legStatus(l mirror.LegStatus) LegStatus {
+	return LegStatus{
+		Name: l.Name, UUID: l.UUID, State: l.State.String(),
+		ReadErrors: l.ReadErrors, WriteErrors: l.WriteErrors, Timeouts: l.Timeouts, ChecksumErrors: l.ChecksumErrors,
+		RegionsLeft: l.RegionsLeft, Present: l.Present,
+	}
 }

@@ -1,33 +1,26 @@
 package mirror
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
 )
 
-var errAsked = errors.New("it was asked for")
-
 // Fail takes a leg out of use, as if it had failed, and closes its device. What
 // it misses is remembered; Attach brings it back. The last leg in sync is never
 // given up.
 func (m *Mirror) Fail(name string) error {
-	return m.takeOut("fail", name, func(i int, v *member) {
-		if v.state != Failed {
-			m.mark(i, Failed)
-		}
-	})
+	return m.takeOut("fail", name, Failed)
 }
 
 // Remove takes a leg out of the pool for good: nothing is remembered for it, and
 // the pool is no longer short of it. The last leg in sync is never given up.
 func (m *Mirror) Remove(name string) error {
-	return m.takeOut("remove", name, func(i int, v *member) { m.mark(i, Removed) })
+	return m.takeOut("remove", name, Removed)
 }
 
-func (m *Mirror) takeOut(op, name string, edit func(i int, v *member)) error {
+func (m *Mirror) takeOut(op, name string, to MemberState) error {
 	if m.closed.Load() {
 		return m.closedErr(op)
 	}
@@ -41,8 +34,10 @@ func (m *Mirror) takeOut(op, name string, edit func(i int, v *member)) error {
 			return fmt.Errorf("%w: %s holds what no other leg does: attach or add another, and wait until that is in sync", ErrLastLeg, m.leg(i).name)
 		}
 		gone = m.leg(i)
-		m.slog.Warn("leg is taken out of use", "leg", gone.name, "uuid", gone.uuid, "as", op, "cause", errAsked)
-		edit(i, &ms.view[i])
+		if to != ms.view[i].state {
+			m.slog.Warn("leg is taken out of use, as was asked", "leg", gone.name, "uuid", gone.uuid, "state", to)
+			m.mark(i, to)
+		}
 		legs := slices.Clone(m.legs())
 		legs[i] = emptyLeg(gone.name, gone.uuid)
 		legs[i].readErrors.Store(gone.readErrors.Load())

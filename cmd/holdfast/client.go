@@ -17,6 +17,11 @@ var errNotServed = errors.New("is not being served")
 // ask sends a request to the server of the pool in dir. The answer is awaited
 // for as long as patience says; 0: as long as it takes.
 func ask(dir, op string, patience time.Duration) (reply, error) {
+	return askFor(dir, request{Op: op}, patience)
+}
+
+// askFor is ask with more than a word.
+func askFor(dir string, q request, patience time.Duration) (reply, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return reply{}, err
 	}
@@ -28,7 +33,8 @@ func ask(dir, op string, patience time.Duration) (reply, error) {
 		return reply{}, err
 	}
 	defer conn.Close()
-	r, err := exchange(conn, request{Version: controlVersion, Op: op}, patience)
+	q.Version = controlVersion
+	r, err := exchange(conn, q, patience)
 	if err != nil {
 		return reply{}, fmt.Errorf("the server of %s: %w", dir, err)
 	}

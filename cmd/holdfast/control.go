@@ -16,13 +16,13 @@ import (
 
 // The control protocol: on a Unix socket in the pool's directory the client
 // sends one line of JSON, a request; the server answers with one, a reply, and
-// closes. Flush is answered when it is done, status at once.
+// closes. Flush and leg are answered when they are done, status at once.
 const (
 	controlSocket  = "control.sock"
 	controlVersion = 1
 
-	// requestLimit in bytes is far above any request.
-	requestLimit = 4 << 10
+	// requestLimit in bytes is far above any request: two paths.
+	requestLimit = 64 << 10
 	// replyLimit in bytes is far above the status of the largest pool.
 	replyLimit = 4 << 20
 	// controlPatience is how long either side waits for the other to send or
@@ -35,6 +35,8 @@ const (
 type request struct {
 	Version int    `json:"version"`
 	Op      string `json:"op"`
+	// Leg is what Op "leg" asks for.
+	Leg *legRequest `json:"leg,omitempty"`
 }
 
 type reply struct {
@@ -120,6 +122,11 @@ func (s *controlServer) do(r request) reply {
 		return reply{Status: &st}
 	case r.Op == "flush":
 		if err := s.pool.Sync(); err != nil {
+			return reply{Error: oneLine(err)}
+		}
+		return reply{}
+	case r.Op == "leg" && r.Leg != nil:
+		if err := r.Leg.do(s.pool); err != nil {
 			return reply{Error: oneLine(err)}
 		}
 		return reply{}

@@ -18,6 +18,7 @@ import (
 type serveCmd struct {
 	Dir string `arg:"" help:"Directory of the pool."`
 	tcpFlags
+	ForceWithout []string `placeholder:"LEG" help:"Serve without this leg (a path, or a UUID), although it may hold what the others lack, which is lost then. May be given more than once."`
 }
 
 // tcpFlags say where TCP is served, whatever holdfast.toml says.
@@ -28,7 +29,7 @@ type tcpFlags struct {
 
 // Run is called by the parser. It returns when the pool is closed.
 func (cmd serveCmd) Run(c console) error {
-	return serve(c, cmd.Dir, cmd.tcpFlags, func(s *server) {
+	return serve(c, cmd.Dir, cmd.tcpFlags, cmd.ForceWithout, func(s *server) {
 		c.printf("serving %s:%s; stop with Ctrl-C or: kill %d\n", cmd.Dir, s.places(), os.Getpid())
 	})
 }
@@ -45,13 +46,13 @@ type server struct {
 
 // serve opens the pool in dir, serves it, calls ready, and closes the pool when
 // a signal comes. A second signal ends the process at once.
-func serve(c console, dir string, tcp tcpFlags, ready func(*server)) (err error) {
+func serve(c console, dir string, tcp tcpFlags, without []string, ready func(*server)) (err error) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
 
 	log := slog.New(slog.NewTextHandler(c.err, nil))
-	pool, err := holdfast.Open(dir, holdfast.Options{Log: log})
+	pool, err := holdfast.Open(dir, holdfast.Options{Log: log, WithoutLegs: without})
 	if err != nil {
 		return err
 	}

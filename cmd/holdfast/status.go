@@ -102,11 +102,5 @@ func describe(s holdfast.Status) string {
 	}
 	w.Flush()
 	b.WriteString("\n")
-	w = tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "LEG\tSTATE\tREAD ERRORS\tWRITE ERRORS\tTIMEOUTS\n")
-	for _, l := range s.Legs {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", l.Name, l.State, l.ReadErrors, l.WriteErrors, l.Timeouts)
-	}
-	w.Flush()
-	return b.String()
+	return b.String() + describeLegs(s)
 }

@@ -2,8 +2,8 @@
 //
 // The file is read strictly: an unknown key, a value of the wrong type or out
 // of its bounds refuses the whole file, with a line for every fault at once.
-// What it does not say has a default. The file is never written after create:
-// it is the administrator's.
+// What it does not say has a default. The file is the administrator's: after
+// create only its list of legs is written, when legs are added or taken away.
 package config
 
 import (
