@@ -35,7 +35,7 @@ func (p *Pool) FailLeg(leg string) error {
 // refused unless forced; what only it holds is lost then.
 func (p *Pool) AttachLeg(leg string, force bool) error {
 	return p.changeLegs(func(c *legChange) error {
-		path := leg
+		var path string
 		if l, err := c.find(leg); err == nil {
 			if l.State != mirror.Failed.String() {
 				return fmt.Errorf("%w: leg %s is %s", ErrLegState, l.Name, l.State)

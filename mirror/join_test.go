@@ -84,9 +84,8 @@ func TestJoinWritesBothSlots(t *testing.T) {
 	faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 1, Err: device.ErrIO})
 	faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 2, Err: device.ErrIO})
 	must(t, m.Attach(Leg{Name: "b"}, false))
-	buf := make([]byte, BlockSize)
 	for slot := range 2 {
-		buf = get(t, legs[1].Dev, g.logOff()+int64(slot)*BlockSize, BlockSize)
+		buf := get(t, legs[1].Dev, g.logOff()+int64(slot)*BlockSize, BlockSize)
 		var bits logBits
 		seq, err := decodeLogBlock(buf, m.pool, 0, slot, &bits)
 		if err != nil || seq > 2 {
@@ -125,32 +124,52 @@ func TestWentOn(t *testing.T) {
 func TestUnflushedSuperblock(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
 	base := crashBases(t)[1]
-	for n := 1; ; n++ {
-		legs, disks := powered(base, r.Uint64(), powercut.Nothing)
-		front, faults := faulty(legs)
-		faults[0].Add(faultdev.Rule{On: faultdev.Flush, Nth: 2, Err: device.ErrIO})
-		if m, err := Open(front, Options{Manual: true}); err == nil {
-			m.Abandon()
-			t.Fatal("the leg with the quorum was failed by opening")
-		} else if !errors.Is(err, ErrMissing) || !errors.Is(err, device.ErrIO) {
-			t.Fatal(err)
-		}
-		disks[0].Supply().CutAfter(n)
-		if m, err := Open(legs, Options{Manual: true}); err == nil {
-			m.Abandon()
-		}
-		lost := disks[0].Supply().Lost()
-		for range 8 {
-			again, _ := powered(disks, r.Uint64(), powercut.Mixed)
-			m, err := Open(again, Options{Manual: true})
-			if err != nil {
-				t.Fatalf("cut in operation %d: %v", n, err)
+	for nth := 1; nth <= 3; nth++ {
+		for n := 1; ; n++ {
+			legs, disks := powered(base, r.Uint64(), powercut.Nothing)
+			front, faults := faulty(legs)
+			faults[0].Add(faultdev.Rule{On: faultdev.Flush, Nth: nth, Err: device.ErrIO})
+			if m, err := Open(front, Options{Manual: true}); err == nil {
+				m.Abandon()
+				t.Fatal("the leg with the quorum was failed by opening")
+			} else if !errors.Is(err, ErrMissing) || !errors.Is(err, device.ErrIO) {
+				t.Fatal(err)
 			}
-			m.Abandon()
+			disks[0].Supply().CutAfter(n)
+			if m, err := Open(legs, Options{Manual: true}); err == nil {
+				m.Abandon()
+			}
+			lost := disks[0].Supply().Lost()
+			for range 20 {
+				again, _ := powered(disks, r.Uint64(), powercut.Mixed)
+				m, err := Open(again, Options{Manual: true})
+				if err != nil {
+					t.Fatalf("flush %d fails, cut in operation %d: %v", nth, n, err)
+				}
+				m.Abandon()
+			}
+			if !lost {
+				break
+			}
 		}
-		if !lost {
-			break
-		}
+	}
+}
+
+// A leg that could not be given everything is not in sync, whatever else is done.
+func TestJoiningUntilCopied(t *testing.T) {
+	front, faults := faulty(went(t))
+	m := open(t, front, Options{Manual: true})
+	must(t, m.Attach(Leg{Name: "b"}, false))
+	faults[0].Add(dataRule(faultdev.Rule{On: faultdev.Read, Forever: true, Err: device.ErrIO}, 5*testRegion, 512))
+	resyncAll(m)
+	must(t, m.Flush())
+	if s := m.Status(); s.Legs[1].State != Joining || s.Legs[1].RegionsLeft != 1 {
+		t.Errorf("%+v", s.Legs)
+	}
+	faults[0].Heal()
+	resyncAll(m)
+	if s := m.Status(); s.Legs[1].State != InSync {
+		t.Errorf("%+v", s.Legs)
 	}
 }
 

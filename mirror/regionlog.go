@@ -127,6 +127,9 @@ func (rs *regions) block(b int) (want, disk *logBits) {
 // not hold its newest version, and flushes. Only then do the sequence numbers
 // move on: a slot whose write failed is used again.
 func (log *regionLog) write(l *leg) error {
+	if l.isAbsent() {
+		return errAbsent // it was taken out of use under the caller
+	}
 	for _, b := range log.dirty {
 		seq := l.seq[b] + 1
 		encodeLogBlock(l.logBuf, log.m.pool, b, seq, &log.bits[b])
