@@ -50,7 +50,8 @@ func exchange(conn net.Conn, q request, patience time.Duration) (r reply, err er
 		return r, err
 	}
 	conn.SetWriteDeadline(time.Now().Add(controlPatience))
-	if _, err := conn.Write(append(b, '\n')); err != nil {
+	// A server that turns clients away answers before it is asked, and closes.
+	if _, err := conn.Write(append(b, '\n')); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return r, err
 	}
 	if patience > 0 {
