@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"holdfast.dev/holdfast/device"
-	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 )
 
@@ -356,76 +354,6 @@ func TestRejoinFails(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// Many writers, readers and flushers while legs come and go under them.
-func TestLifeUnderLoad(t *testing.T) {
-	seed := devicetest.Seed(t)
-	legs := formatted(t, 2)
-	m := open(t, legs, Options{Period: 1000})
-	m.Start()
-	want := make([]byte, testData)
-	var wg, life sync.WaitGroup
-	done := make(chan struct{})
-	life.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-done:
-				return
-			default:
-			}
-			l := legs[i/2%2]
-			if err := m.Fail(l.Name); err != nil && !errors.Is(err, ErrLastLeg) {
-				t.Error(err)
-			}
-			if err := m.Attach(l, false); err != nil && !errors.Is(err, ErrWrongState) {
-				t.Error(err)
-			}
-		}
-	})
-	for w := range 4 {
-		r := devicetest.Rand(seed, uint64(w))
-		lo := testData / 4 * w
-		wg.Go(func() {
-			for range 200 {
-				off, n := lo+r.IntN(testData/8), 1+r.IntN(testData/8)
-				p := noise(r, n)
-				if _, err := m.WriteAt(p, int64(off)); err != nil {
-					t.Errorf("write: %v", err)
-				}
-				copy(want[off:], p)
-				if r.IntN(4) == 0 {
-					if err := m.Flush(); err != nil {
-						t.Errorf("flush: %v", err)
-					}
-				}
-				got := make([]byte, n)
-				if _, err := m.ReadAt(got, int64(off)); err != nil || !bytes.Equal(got, p) {
-					t.Errorf("read something else, %v", err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(done)
-	life.Wait()
-	for i, l := range m.Status().Legs {
-		if l.State == Failed {
-			must(t, m.Attach(legs[i], false))
-		}
-	}
-	must(t, m.Flush())
-	m.Abandon()
-	m = open(t, legs, Options{Manual: true})
-	resyncAll(m)
-	for _, l := range legs {
-		if !bytes.Equal(dataOf(t, l), want) {
-			t.Errorf("leg %s differs", l.Name)
-		}
-	}
-	if s := m.Status(); s.Degraded {
-		t.Errorf("%+v", s)
 	}
 }
 
