@@ -13,6 +13,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // A leg does not join under a write that it would miss.
@@ -72,7 +73,7 @@ func TestFillErasesSuperblocks(t *testing.T) {
 // be its newest.
 func TestJoinWritesBothSlots(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion)
+	g := newGeometry(testData, testRegion, guard.None)
 	m := open(t, legs, Options{Manual: true})
 	for i := range int64(8) {
 		put(t, m, i*testRegion, []byte("x"))
@@ -123,7 +124,7 @@ func TestWentOn(t *testing.T) {
 // does not count as the better copy before it is flushed.
 func TestUnflushedSuperblock(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t)[1]
+	base := crashBases(t, guard.CRC32C)[1]
 	for nth := 1; nth <= 3; nth++ {
 		for n := 1; ; n++ {
 			legs, disks := powered(base, r.Uint64(), powercut.Nothing)
