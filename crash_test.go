@@ -13,6 +13,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/volume"
 )
@@ -108,7 +109,7 @@ func crashBase(t *testing.T) []*powercut.Disk {
 		disks = append(disks, d)
 		legs = append(legs, mirror.Leg{Name: d.Name(), Dev: d})
 	}
-	if err := mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: crashRegion}); err != nil {
+	if err := mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: crashRegion, Guards: guard.CRC32C}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := mirror.Open(legs, mirror.Options{Manual: true, Log: quiet})

@@ -10,6 +10,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/volume"
 )
@@ -22,7 +23,11 @@ func Create(dir string, o CreateOptions) (err error) {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	c := &creation{dir: dir, o: o}
+	kind, err := guard.Parse(o.Guards)
+	if err != nil {
+		return fmt.Errorf("%w: guards: %w", ErrSettings, err)
+	}
+	c := &creation{dir: dir, o: o, guards: kind}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.undo())
@@ -47,12 +52,13 @@ func Create(dir string, o CreateOptions) (err error) {
 
 // creation is a pool in the making.
 type creation struct {
-	dir   string
-	o     CreateOptions
-	lock  *dirLock
-	legs  []mirror.Leg
-	names []string // of legs, as holdfast.toml names them
-	made  []string // files and directories to remove if it fails
+	dir    string
+	o      CreateOptions
+	lock   *dirLock
+	legs   []mirror.Leg
+	guards guard.Kind
+	names  []string // of legs, as holdfast.toml names them
+	made   []string // files and directories to remove if it fails
 }
 
 // claim makes the directory and locks it.
@@ -153,7 +159,7 @@ func nameLeg(pool, path string) (string, error) {
 // the legs.
 func (c *creation) format() error {
 	legs := c.legs
-	if err := mirror.Format(legs, mirror.FormatOptions{}); err != nil {
+	if err := mirror.Format(legs, mirror.FormatOptions{Guards: c.guards}); err != nil {
 		return err
 	}
 	m, err := mirror.Open(legs, mirror.Options{})

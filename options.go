@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/volume"
 )
 
@@ -28,6 +29,9 @@ type CreateOptions struct {
 	// Stability is what a writer does who meets a page being written out: "wait"
 	// (the default) or "copy".
 	Stability string
+	// Guards is what is stored for each block to check it by: "crc32c" (the
+	// default), "t10-dif" or "none".
+	Guards string
 	// TCP is the address on which serve offers the volumes beside the Unix
 	// socket. Empty: none. There is no password: see the package comment.
 	TCP string
@@ -37,6 +41,9 @@ type CreateOptions struct {
 func (o *CreateOptions) EnsureDefaults() {
 	if o.Volume == "" {
 		o.Volume = DefaultVolume
+	}
+	if o.Guards == "" {
+		o.Guards = guard.CRC32C.String()
 	}
 	if o.Stability == "" {
 		o.Stability = config.StabilityWait

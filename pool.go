@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/nbd"
 )
@@ -32,6 +34,8 @@ type Pool struct {
 	opened   time.Time
 
 	floors
+	log    *slog.Logger
+	scrubs sync.WaitGroup
 	server *nbd.Server
 	mapper *attach.Server
 
@@ -60,7 +64,7 @@ func Open(dir string, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{dir: dir, settings: settings, lock: lock, opened: time.Now()}
+	p := &Pool{dir: dir, settings: settings, lock: lock, opened: time.Now(), log: o.Log}
 	if err := p.build(o); err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
@@ -107,6 +111,7 @@ func (p *Pool) buildVolumes(o Options) error {
 		Background: int64(c.DirtyBackground),
 		Age:        time.Duration(c.DirtyAge),
 		Log:        o.Log,
+		Unguarded:  p.mirror.Status().Guards.Kind == guard.None.String(),
 	}, func(volume string) cache.Stability { return cache.Stability(p.settings.Stability(volume)) })
 }
 
@@ -126,8 +131,14 @@ func (p *Pool) Close() error {
 	err := errors.Join(
 		p.server.Shutdown(ctx),
 		p.mapper.Shutdown(ctx),
-		p.floors.close(),
+		p.closeFloors(),
 	)
 	p.mapper.Close()
 	return errors.Join(err, p.lock.release())
+}
+
+// closeFloors closes the floors, and waits for a scrub to notice.
+func (p *Pool) closeFloors() error {
+	defer p.scrubs.Wait()
+	return p.floors.close()
 }

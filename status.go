@@ -51,10 +51,15 @@ type Status struct {
 	Policy     string              `json:"region_policy"`
 	Regions    mirror.RegionCounts `json:"regions"`
 	Resync     mirror.ResyncStatus `json:"resync"`
+	Guards     mirror.GuardStatus  `json:"guards"`
+	Scrub      ScrubStatus         `json:"scrub"`
 	Volumes    []VolumeStatus      `json:"volumes"`
 	NBD        []ConnectionStatus  `json:"nbd_connections"`
 	Mapped     []MappedStatus      `json:"mapped"`
 }
+
+// ScrubStatus is how far a scrub is, or what the last one found.
+type ScrubStatus = mirror.ScrubStatus
 
 // LegStatus describes a leg; errors are counted since the pool was opened.
 type LegStatus struct {
@@ -135,6 +140,11 @@ func (s *Status) judge() {
 			s.Message = fmt.Sprintf("leg %s did not answer in time; see to the disk, its cable or its network", l.Name)
 		}
 	}
+	for _, l := range s.Legs {
+		if l.ChecksumErrors > 0 {
+			s.Message = fmt.Sprintf("leg %s held %d blocks otherwise than they were written; scrub the pool, and replace the leg if that goes on", l.Name, l.ChecksumErrors)
+		}
+	}
 	if s.Degraded() {
 		s.State = StateDegraded
 		s.Message = s.legMessage()
@@ -180,6 +190,7 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 		Version: StatusVersion, Dir: p.dir,
 		Pool: m.Pool, Size: m.Size, Generation: m.Generation,
 		RegionSize: m.RegionSize, Policy: p.settings.RegionLog.Policy, Regions: m.Regions, Resync: m.Resync,
+		Guards: m.Guards, Scrub: m.Scrub,
 		Volumes: []VolumeStatus{}, NBD: []ConnectionStatus{}, Mapped: []MappedStatus{},
 	}
 	for _, v := range table.Volumes() {

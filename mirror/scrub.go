@@ -73,16 +73,28 @@ const (
 // Scrub reads all data and guards of every leg, and heals what does not fit. It
 // returns when it is done; one can be under way at a time.
 func (m *Mirror) Scrub(o ScrubOptions) error {
+	run, err := m.BeginScrub(o)
+	if err != nil {
+		return err
+	}
+	return run()
+}
+
+// BeginScrub is Scrub in two steps: if it succeeds a scrub is under way, which
+// run does.
+func (m *Mirror) BeginScrub(o ScrubOptions) (run func() error, err error) {
 	s := &m.scrub
 	if !s.running.CompareAndSwap(false, true) {
-		return ErrScrubbing
+		return nil, ErrScrubbing
 	}
-	defer s.running.Store(false)
 	s.stop.Store(false)
 	s.begin(ScrubStatus{State: "running", CheckOnly: o.CheckOnly, Started: seam.Now(), Total: m.geo.dataSize})
-	err := m.scrubAll(o)
-	s.end(err)
-	return m.opError("scrub", 0, 0, err)
+	return func() error {
+		defer s.running.Store(false)
+		err := m.scrubAll(o)
+		s.end(err)
+		return m.opError("scrub", 0, 0, err)
+	}, nil
 }
 
 // StopScrub has a scrub that is under way end.

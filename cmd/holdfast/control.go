@@ -37,6 +37,8 @@ type request struct {
 	Op      string `json:"op"`
 	// Leg is what Op "leg" asks for.
 	Leg *legRequest `json:"leg,omitempty"`
+	// Scrub is what Op "scrub" asks for.
+	Scrub *scrubRequest `json:"scrub,omitempty"`
 }
 
 type reply struct {
@@ -129,6 +131,14 @@ func (s *controlServer) do(r request) reply {
 		if err := r.Leg.do(s.pool); err != nil {
 			return reply{Error: oneLine(err)}
 		}
+		return reply{}
+	case r.Op == "scrub" && r.Scrub != nil:
+		if err := r.Scrub.do(s.pool); err != nil {
+			return reply{Error: oneLine(err)}
+		}
+		return reply{}
+	case r.Op == "scrub-stop":
+		s.pool.StopScrub()
 		return reply{}
 	default:
 		return reply{Error: "unknown request " + r.Op}

@@ -11,6 +11,7 @@ type createCmd struct {
 	Leg       []string    `required:"" placeholder:"PATH" sep:"none" help:"A copy of the mirror: a block device, or a file, which is made if it is absent. Give it one to four times."`
 	Size      config.Size `required:"" placeholder:"SIZE" help:"Size of the volume, such as 512MiB or 4G."`
 	Volume    string      `default:"main" placeholder:"NAME" help:"Name of the volume (${default})."`
+	Guards    string      `default:"crc32c" enum:"crc32c,t10-dif,none" help:"What is stored to check each block by: crc32c, t10-dif or none (${default})."`
 	Stability string      `default:"wait" enum:"wait,copy" help:"What a write does that meets a page being written out: wait or copy (${default})."`
 }
 
@@ -20,7 +21,7 @@ func (cmd createCmd) Run(c console) error {
 		return usageError{"--size is 0; say how large the volume shall be"}
 	}
 	err := holdfast.Create(cmd.Dir, holdfast.CreateOptions{
-		Legs: cmd.Leg, Size: int64(cmd.Size), Volume: cmd.Volume, Stability: cmd.Stability,
+		Legs: cmd.Leg, Size: int64(cmd.Size), Volume: cmd.Volume, Stability: cmd.Stability, Guards: cmd.Guards,
 	})
 	if err != nil {
 		return err

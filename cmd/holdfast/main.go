@@ -31,6 +31,7 @@ type commands struct {
 	Up      upCmd      `cmd:"" help:"Serve a pool, making a small one first if there is none, and say how to use it."`
 	Status  statusCmd  `cmd:"" help:"Say how a pool is."`
 	Leg     legCmd     `cmd:"" help:"List, fail, attach, replace, add and remove a pool's legs."`
+	Scrub   scrubCmd   `cmd:"" help:"Check everything on every leg of a served pool, and heal what does not fit."`
 	Flush   flushCmd   `cmd:"" help:"Make everything durable that was written to a served pool."`
 	Check   checkCmd   `cmd:"" help:"Check a pool that is not being served: superblocks, region log, and that the legs are equal."`
 	Version versionCmd `cmd:"" help:"Say which release this is."`

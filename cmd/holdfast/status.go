@@ -78,6 +78,10 @@ func describe(s holdfast.Status) string {
 		fmt.Fprintf(w, "resync\t%d regions left, %d done, %v read, %v written\n",
 			y.RegionsLeft, y.RegionsDone, config.Size(y.BytesRead), config.Size(y.BytesWritten))
 	}
+	fmt.Fprintf(w, "guards\t%s\n", s.Guards.Kind)
+	if s.Scrub.State != "none" && s.Scrub.State != "" {
+		fmt.Fprintf(w, "scrub\t%s\n", describeScrub(&s.Scrub))
+	}
 	if m := s.Cache; m != nil {
 		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
 			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
