@@ -8,7 +8,9 @@ import (
 
 // floors lists, for each package, the packages of Holdfast that it may import:
 // data flows down one floor at a time, and a floor knows only the one beneath
-// it, which for those above a device is the interface in package device.
+// it, which for those above a device is the interface in package device. The
+// journal is a half floor: the mirror writes for it, and it reads devices only
+// after a crash.
 //
 // A package that is missing here is a finding, so that its place is decided.
 var floors = map[string][]string{
@@ -17,7 +19,8 @@ var floors = map[string][]string{
 	"device/devicetest": {"device"},
 	"device/faultdev":   {"device"},
 	"device/powercut":   {"device"},
-	"mirror":            {"device"},
+	"journal":           {"device"},
+	"mirror":            {"device", "journal"},
 	"volume":            {"device"},
 	"cache":             {"device"},
 	"nbd":               {"device"},

@@ -8,7 +8,7 @@ import (
 
 // seamed are the packages whose every wait and wake goes through package seam,
 // so that a scheduler can take its place.
-var seamed = []string{"cache", "mirror", "volume", "internal/rangelock", "internal/groupcommit"}
+var seamed = []string{"cache", "journal", "mirror", "volume", "internal/rangelock", "internal/groupcommit"}
 
 // seamHas names, for what a seamed package must not use, what it uses instead.
 var seamHas = map[string]string{
