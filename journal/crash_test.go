@@ -121,8 +121,6 @@ func (r *rig) stepBroken() error {
 	return r.append()
 }
 
-var errTrouble = errors.New("trouble")
-
 // trouble is a write or a flush that fails on every leg.
 func (r *rig) trouble() {
 	if n := len(r.flights); n > 0 {

@@ -39,7 +39,7 @@ func (r *Recovery) Level(write func(Write) error) error {
 }
 
 // Replay calls do for the newest version of every sector that the ring holds,
-// once each, and stops at do's first error. What Level wrote must be durable. It
+// and stops at do's first error. What Level wrote must be durable. It
 // may be cut off, and run again after a Scan of whatever is left.
 func (r *Recovery) Replay(do func(Replayed) error) error {
 	data := make([]byte, 0, BlockSize)

@@ -92,11 +92,12 @@ func (t *Transaction) add(e Entry, k kind, sectors int) bool {
 	return true
 }
 
-// Seq is the transaction's number, once it was appended.
+// Seq is the transaction's number, from when it was appended until it is given
+// back.
 func (t *Transaction) Seq() uint64 { return t.d.seq }
 
-// Writes are what is to be written to every leg, in any order, once it was
-// appended.
+// Writes are what is to be written to every leg, in any order, from when it was
+// appended until it is given back.
 func (t *Transaction) Writes() []Write {
 	if len(t.writes[1].P) == 0 {
 		return t.writes[:1]
