@@ -23,7 +23,8 @@ type Checkpoint struct {
 	drain    bool
 }
 
-// Empty says that there is nothing in the ring that it could free.
+// Empty says that it can free nothing: what the ring holds has to be flushed
+// first.
 func (c *Checkpoint) Empty() bool { return c.from == c.to }
 
 // Checkpoint returns what is to be written home to free at least n bytes of

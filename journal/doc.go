@@ -50,12 +50,13 @@
 // To make a write durable:
 //
 //	a. Append, then every Write of the transaction to every leg, then Wrote
-//	b. Await the transaction: all before it are written too
+//	b. Await the transaction; the write has returned only after that
 //	c. Mark, flush every leg, Durable
 //
 // Recovery stops at a transaction that is on no leg, so a flush covers one only
 // if all before it were written when the flush began: that is what Mark
-// returns and Await waits for. Writes of several transactions may be under way at
+// returns and Await waits for. A write that returned sooner would not be in the
+// next flush, as a device promises it is. Writes of several transactions may be under way at
 // once and end in any order.
 //
 // To make room:
@@ -66,7 +67,9 @@
 //	f. Release; write the header to every leg, flush, Landed
 //
 // To empty the ring: the same with Drain for Checkpoint, while nothing is
-// appended. It needs no flush to have succeeded before, so it also mends.
+// appended. It needs no flush to have succeeded before, so it also mends. There
+// is one checkpoint at a time, from Checkpoint or Drain to Landed: the homes of
+// one that was overtaken would be old versions.
 //
 // To open, after a crash or not, before anything else is written home:
 //
@@ -87,7 +90,9 @@
 // written, and Need is the newest there was, so Release asks that it is durable.
 // A block goes home with all that the ring has of it, and only if all of that is
 // durable: then a crash between, whatever it leaves of the home and the tuple on
-// each leg, is repaired on all of them by replay, and the tuple fits.
+// each leg, is repaired on all of them by replay, and the tuple fits. (A caller
+// who keeps account of what an absent leg misses notes homes there as any other
+// write: the ring forgets them.)
 //
 // After a crash one leg may have transactions that others lack, which were not
 // acknowledged, and two may have their newest headers in different slots. Level

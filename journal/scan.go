@@ -112,8 +112,8 @@ func (r *Recovery) walk(visit func(d *descriptor, b []byte) error) place {
 			}
 		}
 		entries += d.entries
-		if d.pos+d.blocks-r.best.tail.pos > r.ring || entries > r.entries {
-			r.lose("transaction %d reaches past what the ring holds", d.seq)
+		if entries > r.entries {
+			r.lose("%d entries to transaction %d, and the ring takes %d", entries, d.seq, r.entries)
 			break
 		}
 		if visit(d, b) != nil {
