@@ -160,13 +160,11 @@ func (j *Journal) Landed(h *Header, err error) {
 	}
 }
 
-// drained notes that all before the tail is home, written or lost. If the ring
-// is empty there is nothing left to be lost. Requires j.mu.
+// drained notes that no gap is left before the tail, and, if the ring is empty,
+// nothing that could be lost. Requires j.mu.
 func (j *Journal) drained() {
 	j.written = max(j.written, j.tail.seq-1)
-	j.durable = max(j.durable, j.tail.seq-1)
 	if j.head == j.tail {
 		j.broken = nil
 	}
-	j.moved.Broadcast()
 }

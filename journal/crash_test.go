@@ -12,11 +12,11 @@ import (
 )
 
 // Everything here is short-lived, and little of it lives at once.
-const crashGCPercent = 1000
+const crashGCPercent = 5000
 
 var (
 	oneSeed    = flag.Uint64("seed", 0, "run the crash test with this one seed")
-	crashCases = flag.Int("cases", 3000, "how many crash tests to run")
+	crashCases = flag.Int("cases", 2000, "how many crash tests to run")
 )
 
 // TestCrash does random things with a journal on one to three legs, cuts the

@@ -46,6 +46,7 @@ func (x *index) put(e Entry, k kind, at uint64, _ []byte) {
 	}
 }
 
+// take returns one that has no sectors.
 func (x *index) take() *held {
 	n := len(x.free)
 	if n == 0 {
@@ -53,7 +54,6 @@ func (x *index) take() *held {
 	}
 	h := x.free[n-1]
 	x.free = x.free[:n-1]
-	*h = held{}
 	return h
 }
 

@@ -3,7 +3,9 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
+	"testing/synctest"
 
 	"holdfast.dev/holdfast/internal/invariants"
 )
@@ -163,6 +165,79 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// Await sleeps until a gap is closed, or the journal breaks.
+func TestAwait(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(p *plain, one *Transaction)
+		want error
+	}{
+		{"written", func(p *plain, one *Transaction) { p.land(one) }, nil},
+		{"failed", func(p *plain, one *Transaction) { p.j.Wrote(one, errTrouble) }, errTrouble},
+		{"a flush was lost", func(p *plain, _ *Transaction) { p.j.Break(errTrouble) }, errTrouble},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlain(t, 1, 40)
+				one := p.zeros(1)
+				must(t, p.j.Append(one))
+				seq := p.put(1, 9).Seq()
+				returned := false
+				go func() {
+					if err := p.j.Await(seq); !errors.Is(err, c.want) {
+						t.Errorf("Await = %v", err)
+					}
+					returned = true
+				}()
+				synctest.Wait()
+				if returned {
+					t.Error("it did not wait")
+				}
+				c.end(p, one)
+				synctest.Wait()
+				if !returned {
+					t.Error("it still waits")
+				}
+			})
+		})
+	}
+}
+
+// What was found leaves the ring with a checkpoint, which has it in order.
+func TestHolds(t *testing.T) {
+	p := newPlain(t, 1, 40)
+	p.put(1, 9, 4, 7, 2, 1)
+	p.put(1, 8)
+	p.flush()
+	var home []uint64
+	for _, v := range p.j.Checkpoint(BlockSize).Home {
+		home = append(home, v.Block)
+	}
+	if !slices.Equal(home, []uint64{1, 2, 4, 7, 9}) {
+		t.Errorf("the checkpoint writes %v", home)
+	}
+	early, late := p.j.Find(9, 10, nil)[0], p.j.Find(8, 9, nil)[0]
+	p.free(BlockSize)
+	if p.j.Holds(&early) || !p.j.Holds(&late) {
+		t.Errorf("Holds is %v and %v", p.j.Holds(&early), p.j.Holds(&late))
+	}
+}
+
+// Nothing is appended before the header of Open has landed.
+func TestOpening(t *testing.T) {
+	p := newPlain(t, 1, 40)
+	p.put(1, 1)
+	j, h := p.scan().Open()
+	x := j.Begin(1)
+	x.AddZeros(Entry{Sectors: 1})
+	if err := j.Append(x); !errors.Is(err, ErrBroken) {
+		t.Errorf("Append = %v", err)
+	}
+	p.write(h.Write)
+	j.Landed(h, nil)
+	must(t, j.Append(x))
+}
+
 // A transaction that failed breaks the journal, and a drain mends it.
 func TestBroken(t *testing.T) {
 	p := newPlain(t, 1, 40)
@@ -265,4 +340,17 @@ func TestAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(2, once); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// What fills a transaction up does not come from one before it.
+func TestPadding(t *testing.T) {
+	p := newPlain(t, 1, 40)
+	p.put(0xff, 1, 2, 3)
+	x := p.j.Begin(3)
+	x.Add(Entry{Block: 1, Sectors: 1}, filled(0)[:sectorSize])
+	must(t, p.j.Append(x))
+	if b := x.Writes()[0].P; len(b) != BlockSize || !bytes.Equal(b[txnHeader+entrySize:], make([]byte, BlockSize-txnHeader-entrySize)) {
+		t.Errorf("%d bytes, not all zeros after the entry", len(b))
+	}
+	p.land(x)
 }

@@ -68,6 +68,16 @@ func (m *model) begin(block int, sectors Sectors, seq uint64, zeros bool) []byte
 	return m.content(block, sectors, number)
 }
 
+// undo takes back a write that was not begun after all.
+func (m *model) undo(block int, sectors Sectors) {
+	for s := range sectorsPerBlock {
+		if sectors&(1<<s) != 0 {
+			all := &m.sectors[block*sectorsPerBlock+s]
+			*all = (*all)[:len(*all)-1]
+		}
+	}
+}
+
 // content is a block as it was last written whole, with some sectors of a
 // number.
 func (m *model) content(block int, sectors Sectors, number uint32) []byte {
@@ -151,6 +161,9 @@ func (m *model) settled(block int, b []byte) {
 }
 
 func holds(p []byte, sector int, number uint32) bool {
+	if binary.LittleEndian.Uint32(p) != number {
+		return false
+	}
 	want := make([]byte, sectorSize)
 	fill(want, sector, number)
 	return string(want) == string(p)

@@ -44,9 +44,6 @@ func (r *Recovery) Level(write func(Write) error) error {
 func (r *Recovery) Replay(do func(Replayed) error) error {
 	data := make([]byte, 0, BlockSize)
 	return r.again(func(d *descriptor, b []byte) (err error) {
-		if d.pos < r.tail {
-			return nil
-		}
 		d.each(b, func(e Entry, k kind, at uint64, payload []byte) {
 			left, tuple := r.index.newest(e, k, at)
 			if left == 0 || err != nil {

@@ -167,12 +167,6 @@ func (r *rig) append() error {
 	n := 1 + r.rng.IntN(4)
 	t := r.j.Begin(n + r.rng.IntN(20))
 	f := &flight{t: t}
-	type content struct {
-		e     Entry
-		zeros bool
-	}
-	var all []content
-	undo := r.model.clone()
 	seq := r.j.head.seq
 	for _, b := range r.rng.Perm(rigBlocks)[:n] {
 		if r.busy(b) {
@@ -180,29 +174,22 @@ func (r *rig) append() error {
 		}
 		e := Entry{Block: uint64(b), Sectors: r.someSectors()}
 		zeros := r.rng.IntN(5) == 0
-		before := r.model.clone()
 		p := r.model.begin(b, e.Sectors, seq, zeros)
 		e.Tuple = tupleOf(b, p)
-		fits := true
-		if zeros {
-			fits = t.AddZeros(e)
-		} else {
-			fits = t.Add(e, pick(nil, p, AllSectors, e.Sectors))
-		}
-		if !fits {
-			r.model = before
+		if zeros && !t.AddZeros(e) || !zeros && !t.Add(e, pick(nil, p, AllSectors, e.Sectors)) {
+			r.model.undo(b, e.Sectors)
 			break
 		}
-		all = append(all, content{e, zeros})
 		f.has = append(f.has, e)
 	}
-	if len(all) == 0 {
-		r.model = undo
+	if len(f.has) == 0 {
 		r.j.Drop(t)
 		return nil
 	}
 	if err := r.j.Append(t); err != nil {
-		r.model = undo
+		for _, e := range f.has {
+			r.model.undo(int(e.Block), e.Sectors)
+		}
 		r.j.Drop(t)
 		if errors.Is(err, ErrFull) || errors.Is(err, ErrBroken) {
 			return nil

@@ -28,7 +28,6 @@ type Recovery struct {
 	layout
 	legs  []*reader
 	best  header
-	tail  uint64 // position that replay begins at
 	known uint64 // the newest transaction known to be durable
 	end   place
 	index index
@@ -49,13 +48,14 @@ func Scan(c Config, legs []device.Device) (*Recovery, error) {
 	if r.best.seq == 0 {
 		return nil, fmt.Errorf("no leg has a header of the journal: %w", err)
 	}
-	r.tail = r.best.tail.pos
+	tail := r.best.tail.pos
 	r.end = r.walk(func(d *descriptor, b []byte) error {
-		r.tail = max(r.tail, d.tail)
+		tail = max(tail, d.tail)
 		d.each(b, r.index.put)
 		return nil
 	})
-	r.index.forget(r.tail)
+	// What was released is not replayed: it may have been written home since.
+	r.index.forget(tail)
 	r.Blocks = len(r.index.blocks)
 	return r, nil
 }
