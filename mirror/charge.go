@@ -69,14 +69,7 @@ func (md *mender) chargeLegs() {
 	}
 }
 
-// giveUpOn fails a leg that was charged too often, if others remain.
-func (m *Mirror) giveUpOn(i int) {
-	ms := &m.members
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	if in := m.inSync(); in.has(i) && in.len() > 1 {
-		m.fail(1<<i, errFaults)
-		// If it cannot be written down the next operation tries again.
-		_ = m.record()
-	}
-}
+// giveUpOn fails a leg that was charged too often, unless no other is in sync: as
+// if it had missed a write. If that cannot be written down the next operation
+// tries again.
+func (m *Mirror) giveUpOn(i int) { _ = m.settle(^legMask(1<<i), errFaults) }

@@ -78,7 +78,7 @@ func (m *Mirror) giveUp(a *assembly) {
 	view := m.members.view
 	for i := range view {
 		switch {
-		case a.gone.has(i):
+		case a.gone.has(i) && view[i].state != Failed:
 			m.mark(i, Failed)
 		case a.promote && view[i].state == Joining:
 			m.mark(i, InSync)

@@ -146,6 +146,10 @@ func (m *Mirror) fail(legs legMask, cause error) {
 			m.mark(i, Failed)
 			m.slog.Error("leg failed: it is left alone, and what it misses is remembered",
 				"leg", l.name, "uuid", l.uuid, "legs_left", (in &^ legs).len(), "error", cause)
+		} else if m.members.absent.has(i) && m.members.view[i].state != Removed {
+			// Opening gives it up, and this is its first change: what lists it as
+			// in sync may be one generation ahead of it, never two.
+			m.mark(i, Failed)
 		}
 	}
 	m.changed()

@@ -179,6 +179,31 @@ func TestLostWrite(t *testing.T) {
 	}
 }
 
+// Giving back as much as one block of the guard area is for makes its guards know
+// nothing, in memory and on every leg.
+func TestDiscardClearsGuards(t *testing.T) {
+	r := devicetest.Rand(devicetest.Seed(t), 0)
+	legs, want := guarded(t, 2, guard.CRC32C, r)
+	m := open(t, legs, Options{Manual: true})
+	get(t, m, 0, rotData) // its guards are in memory
+	must(t, m.Discard(0, guardSpan+BlockSize))
+	clear(want[:guardSpan+BlockSize])
+	for range 2 {
+		if got := get(t, m, 0, rotData); !bytes.Equal(got, want) {
+			t.Fatal("read something else than zeros, and what was beside them")
+		}
+		must(t, m.Close())
+		wantSound(t, legs)
+		m = open(t, legs, Options{Manual: true})
+	}
+	g := geometryOf(t, legs[0])
+	for _, l := range legs {
+		if got := get(t, l.Dev, g.areas[areaGuards].off, BlockSize); !bytes.Equal(got, make([]byte, BlockSize)) {
+			t.Errorf("leg %s has guards of what was given back", l.Name)
+		}
+	}
+}
+
 // A leg that spoils too much is failed; the last one never.
 func TestTooManyFaults(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
