@@ -204,6 +204,26 @@ func TestDiscardClearsGuards(t *testing.T) {
 	}
 }
 
+// What a new leg held in its guard area, beside data that is a hole, is no guard.
+func TestNewLegHasNoGuards(t *testing.T) {
+	legs := memLegs(2, LegSize(rotData))
+	must(t, Format(legs, FormatOptions{Size: rotData, RegionSize: rotRegion, Guards: guard.CRC32C}))
+	m := open(t, legs, Options{Manual: true})
+	put(t, m, 0, []byte("here"))
+	fresh := Leg{"c", kept{device.NewMem(LegSize(rotData))}}
+	a := m.geo.areas[areaGuards]
+	put(t, fresh.Dev, a.off, noise(devicetest.Rand(devicetest.Seed(t), 0), int(a.len)))
+	must(t, m.Add(fresh))
+	resyncAll(m)
+	must(t, m.Close())
+	legs = append(legs, fresh)
+	wantSound(t, legs)
+	m = open(t, legs, Options{Manual: true})
+	if got := get(t, m, 0, rotData); string(got[:4]) != "here" {
+		t.Errorf("read %q", got[:4])
+	}
+}
+
 // A leg that spoils too much is failed; the last one never.
 func TestTooManyFaults(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
