@@ -272,6 +272,11 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 	if err := md.writeLegs(); err != nil {
 		return err
 	}
+	if md.crash || md.targets != md.in {
+		// That is resync, whoever came first.
+		m.resync.differed.Add(uint64(md.written()))
+		m.resync.bytesWritten.Add(uint64(md.written()) * BlockSize)
+	}
 	if b == nil {
 		return nil
 	}

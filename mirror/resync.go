@@ -113,10 +113,7 @@ func (m *Mirror) resyncPiece(md *mender, off, n int64, all bool) error {
 	if err := md.mend(off, n, how); err != nil {
 		return err
 	}
-	rc := &m.resync
-	rc.bytesRead.Add(uint64(n) * uint64(targets.len()))
-	rc.differed.Add(uint64(md.written()))
-	rc.bytesWritten.Add(uint64(md.written()) * BlockSize)
+	m.resync.bytesRead.Add(uint64(n) * uint64(targets.len()))
 	return md.unsettled()
 }
 

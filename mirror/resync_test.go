@@ -83,10 +83,11 @@ func TestReadsMakeEqual(t *testing.T) {
 	if got := get(t, m, 0, testData); !bytes.Equal(got, dataOf(t, legs[0])) {
 		t.Fatal("a read across all regions is not what the source holds")
 	}
+	before := m.Status().Resync.BytesWritten
 	for m.ResyncStep() {
 	}
-	if got := m.Status().Resync; got.RegionsDone != 2 || got.BytesWritten != 0 {
-		t.Errorf("resync after the reads: %+v", got)
+	if got := m.Status().Resync; got.RegionsDone != 2 || before != 2*testRegion || got.BytesWritten != before {
+		t.Errorf("resync after the reads, which wrote %d bytes: %+v", before, got)
 	}
 }
 
