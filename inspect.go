@@ -14,13 +14,14 @@ import (
 // Inspect returns the status of a pool that nobody has open. It changes nothing
 // on the legs. It fails for the reasons for which Open would fail.
 func Inspect(dir string) (s Status, err error) {
+	var absent error
 	err = withStopped(dir, func(p *Pool, set legSet) error {
 		return inspect(set, func(m *mirror.Mirror) error {
 			table, err := volume.Open(m)
 			if err != nil {
 				return err
 			}
-			s = p.status(m.Status(), table)
+			s, absent = p.status(m.Status(), table), set.absent
 			return nil
 		})
 	})
@@ -28,6 +29,9 @@ func Inspect(dir string) (s Status, err error) {
 	switch n := s.Resync.RegionsLeft; {
 	case s.Degraded():
 		s.Message = s.legMessage()
+		if absent != nil {
+			s.Message = oneLine(absent) + "; " + s.Message
+		}
 	case n > 0:
 		s.Message = fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) will be made equal when it is served",
 			n, n*s.RegionSize)
@@ -56,12 +60,18 @@ func Check(dir string) (r Report, err error) {
 		})
 		// Why the legs make no pool the mirror's report says already.
 		if err != nil && !slices.Contains(r.Problems, err.Error()) {
-			r.Problems = append(r.Problems, strings.ReplaceAll(err.Error(), "\n", "; "))
+			r.Problems = append(r.Problems, oneLine(err))
+		}
+		if err == nil && set.absent != nil {
+			r.Problems = append(r.Problems, oneLine(set.absent))
 		}
 		return nil
 	})
 	return r, err
 }
+
+// oneLine is an error, which may be several, on one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // withStopped locks dir, opens its legs for reading, calls f, and undoes both.
 func withStopped(dir string, f func(*Pool, legSet) error) error {

@@ -86,6 +86,9 @@ func (p *Pool) build(o Options) error {
 	if err != nil {
 		return errors.Join(err, closeLegs(set.legs))
 	}
+	if set.absent != nil {
+		o.Log.Warn("the pool runs without a leg", "err", oneLine(set.absent))
+	}
 	if err := p.buildVolumes(o); err != nil {
 		return errors.Join(err, p.floors.close())
 	}

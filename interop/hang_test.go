@@ -252,15 +252,14 @@ func TestLegHangsBeforeStart(t *testing.T) {
 	h := newHangable(t, hangLeg)
 	p := poolOn(t, shortDeadline, filepath.Join(t.TempDir(), "sound"), h.path)
 	h.hang()
-	for _, verb := range []string{"serve", "status", "check"} {
+	for _, verb := range []string{"status", "check"} {
 		out, stderr, err := try(t, p.bin, verb, p.dir)
 		if err == nil || !strings.Contains(out+stderr, "does not answer") || !strings.Contains(out+stderr, h.path) {
 			t.Errorf("%s: %v\n%s%s", verb, err, out, stderr)
 		}
 	}
-	h.answer()
+	// The first leg of a pool that was closed goes on alone.
 	s := p.serve()
-	h.hang()
 	if err := dial(t, p).flush(); err != nil {
 		t.Fatal(err)
 	}

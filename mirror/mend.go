@@ -51,6 +51,10 @@ type mender struct {
 	// crash says that legs may differ, and no copy of a block fit its guard, for
 	// no fault of theirs.
 	crash bool
+	// changed says that something was written after a crash. It has to be durable
+	// before anything that was decided is told: another crash could have it
+	// decided otherwise.
+	changed bool
 
 	have   [MaxLegs]uint64 // read
 	put    [MaxLegs]uint64 // to be written
@@ -269,6 +273,7 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 			return err
 		}
 	}
+	md.changed = md.crash
 	if err := md.writeLegs(); err != nil {
 		return err
 	}

@@ -106,7 +106,11 @@ func (m *Mirror) readMending(p []byte, off int64) error {
 	for len(p) > 0 {
 		start := off / BlockSize * BlockSize
 		n := md.pieceAt(start, off+int64(len(p))-start)
-		if err := md.mend(start, n, 0); err != nil {
+		err := md.mend(start, n, 0)
+		if err == nil && md.changed {
+			err = m.flushLegs()
+		}
+		if err != nil {
 			return err
 		}
 		in := off - start

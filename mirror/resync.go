@@ -80,6 +80,7 @@ func (m *Mirror) resyncRegion(i int) error {
 	md := m.menders.get(m)
 	defer m.menders.put(md)
 	off, left := m.byteRange(run{i, i})
+	changed := false
 	for left > 0 {
 		n := min(md.pieceAt(off, left), left)
 		h := m.ranges.Acquire(off, n, rangelock.Exclusive)
@@ -88,7 +89,13 @@ func (m *Mirror) resyncRegion(i int) error {
 		if err != nil {
 			return err
 		}
+		changed = changed || md.changed
 		off, left = off+n, left-n
+	}
+	if changed {
+		if err := m.flushLegs(); err != nil {
+			return err
+		}
 	}
 	if m.regions.resyncEnd(i) {
 		m.resync.regions.Add(1)
