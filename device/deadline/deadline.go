@@ -21,7 +21,7 @@ const (
 
 	// maxCalls is how many calls a device is given at once: more gain nothing
 	// from any disk. Each takes a thread while the device works on it.
-	maxCalls = 64
+	maxCalls = 16
 
 	// pieceSize is the most bytes that the device is given to transfer in one
 	// call, so that a deadline means the same however long the caller's is. The
