@@ -83,7 +83,7 @@ func TestCloseWaitsForCallsInFlight(t *testing.T) {
 						t.Errorf("flush: %v", err)
 					}
 				}
-				if refused != cap(errs)-64 {
+				if refused != cap(errs)-maxCalls {
 					t.Errorf("%d calls found it closed", refused)
 				}
 				under.Heal()
