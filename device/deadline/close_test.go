@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/deadline"
 	"holdfast.dev/holdfast/device/faultdev"
 )
 
@@ -83,7 +84,7 @@ func TestCloseWaitsForCallsInFlight(t *testing.T) {
 						t.Errorf("flush: %v", err)
 					}
 				}
-				if refused != cap(errs)-maxCalls {
+				if refused != cap(errs)-deadline.MaxCalls {
 					t.Errorf("%d calls found it closed", refused)
 				}
 				under.Heal()

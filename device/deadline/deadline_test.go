@@ -132,7 +132,7 @@ func TestLateCallsHaveMemoryOfTheirOwn(t *testing.T) {
 
 // However many call, few are given to a device that hangs, and all return.
 func TestStuckCallsAreBounded(t *testing.T) {
-	const callers, most = 200, 64
+	const callers, most = 200, deadline.MaxCalls
 	synctest.Test(t, func(t *testing.T) {
 		d, under := watched(testSize)
 		under.Add(faultdev.Rule{On: faultdev.Any, Forever: true, Hang: true})
