@@ -24,10 +24,10 @@ const (
 	maxCalls = 16
 
 	// pieceSize is the most bytes that the device is given to transfer in one
-	// call, so that a deadline means the same however long the caller's is. The
-	// longest run that is written out is of that length, and Linux itself cuts
-	// transfers at about as much.
-	pieceSize = 1 << 20
+	// call, so that a deadline means the same however long the caller's is, and
+	// so that the buffers of all calls take few MiB of memory. Linux cuts
+	// transfers to disks at about as much.
+	pieceSize = 256 << 10
 
 	// zeroSize is the same for discards and zeroings. A disk that has to write
 	// the zeros has done so many in a few seconds; it is a multiple of any unit

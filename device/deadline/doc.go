@@ -39,7 +39,7 @@
 // every layer above kept track of memory that is lent for an unknown time. So a
 // call transfers to and from a buffer of its own, which is used again only when
 // the device has answered. BenchmarkPaired shows what the copy and the hand-over
-// cost: half a microsecond for 4 KiB and some fifty for 1 MiB, and where one
+// cost: half a microsecond for 4 KiB and some two hundred for 1 MiB, and where one
 // caller waits for each answer, the waking of a thread beside it. With several
 // transfers in flight on a disk that is a twentieth.
 //

@@ -11,10 +11,10 @@ import (
 	"holdfast.dev/holdfast/device/faultdev"
 )
 
-// Long transfers reach the device in pieces of at most a mebibyte, cut between
+// Long transfers reach the device in pieces of at most 256 KiB, cut between
 // pages; long discards and zeroings at multiples of 256 MiB.
 func TestPieces(t *testing.T) {
-	const mib, gib = 1 << 20, 1 << 30
+	const piece, gib = 256 << 10, 1 << 30
 	for _, c := range []struct {
 		name   string
 		do     func(d device.Device, off, n int64) error
@@ -23,10 +23,10 @@ func TestPieces(t *testing.T) {
 	}{
 		{"short", write, 5, 100, [][2]int64{{5, 100}}},
 		{"empty", write, 5, 0, [][2]int64{{5, 0}}},
-		{"full", write, 8192, mib, [][2]int64{{8192, mib}}},
-		{"long", write, 512, 2*mib + 1, [][2]int64{{512, mib - 512}, {mib, mib}, {2 * mib, 513}}},
-		{"read", read, 4097, mib, [][2]int64{{4097, mib - 1}, {4096 + mib, 1}}},
-		{"discard", device.Device.Discard, mib, gib / 2, [][2]int64{{mib, gib/4 - mib}, {gib / 4, gib / 4}, {gib / 2, mib}}},
+		{"full", write, 8192, piece, [][2]int64{{8192, piece}}},
+		{"long", write, 512, 2*piece + 1, [][2]int64{{512, piece - 512}, {piece, piece}, {2 * piece, 513}}},
+		{"read", read, 4097, piece, [][2]int64{{4097, piece - 1}, {4096 + piece, 1}}},
+		{"discard", device.Device.Discard, piece, gib / 2, [][2]int64{{piece, gib/4 - piece}, {gib / 4, gib / 4}, {gib / 2, piece}}},
 		{"zero", device.Device.WriteZeroes, 0, gib/4 + 1, [][2]int64{{0, gib / 4}, {gib / 4, 1}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,24 +52,24 @@ func read(d device.Device, off, n int64) error {
 
 // A transfer that fails or hangs in a later piece says how far it came.
 func TestHowFarItCame(t *testing.T) {
-	const mib = 1 << 20
+	const piece = 256 << 10
 	for name, c := range map[string]struct {
 		rule faultdev.Rule
 		n    int
 		want error
 	}{
-		"fails": {faultdev.Rule{Err: device.ErrIO, Short: 700}, mib + 700, device.ErrIO},
-		"hangs": {faultdev.Rule{Hang: true}, mib, device.ErrTimeout},
+		"fails": {faultdev.Rule{Err: device.ErrIO, Short: 700}, piece + 700, device.ErrIO},
+		"hangs": {faultdev.Rule{Hang: true}, piece, device.ErrTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d, under := watched(4 * mib)
-				data := bytes.Repeat([]byte("d"), 3*mib)
+				d, under := watched(4 * piece)
+				data := bytes.Repeat([]byte("d"), 3*piece)
 				_, err := d.WriteAt(data, 0)
 				must(t, err)
 				c.rule.On, c.rule.Nth = faultdev.Read|faultdev.Write, 2
 				under.Add(c.rule)
-				p := make([]byte, 3*mib)
+				p := make([]byte, 3*piece)
 				n, err := d.ReadAt(p, 0)
 				if n != c.n || !errors.Is(err, c.want) || !bytes.Equal(p[:n], data[:n]) {
 					t.Errorf("read: %d, %v", n, err)
