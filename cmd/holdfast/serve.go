@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -34,6 +35,12 @@ func (cmd serveCmd) Run(c console) error {
 	})
 }
 
+// collectAt is how much garbage may pile up, in percent of what lives, where
+// GOGC does not say. Pages are outside Go's heap, and what serves a request is
+// used again, so collections are rare at any figure: a small one makes the
+// process take little more than its budget of pages.
+const collectAt = 40
+
 // server is a pool that is being served.
 type server struct {
 	dir       string
@@ -47,6 +54,9 @@ type server struct {
 // serve opens the pool in dir, serves it, calls ready, and closes the pool when
 // a signal comes. A second signal ends the process at once.
 func serve(c console, dir string, tcp tcpFlags, without []string, ready func(*server)) (err error) {
+	if os.Getenv("GOGC") == "" {
+		defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(signals)
