@@ -42,6 +42,8 @@ func TestCrashLife(t *testing.T) {
 var failedLives = []uint64{
 	15369794077205720231, // a leg set aside at open, and another that fails in the change before it is given up
 	16543331762276732765,
+	5730766981123950171, // a read beside what a leg that joined lacked set the bits of what it did not
+	4329496521933563117,
 }
 
 func runLife(seed uint64, bases [3][MaxLegs][]*powercut.Disk) error {

@@ -48,6 +48,9 @@ type mender struct {
 	// it: some may be joining.
 	in, targets legMask
 	source      int
+	// fills says that a leg is joining that lacks what is there: it has none of
+	// the guards either.
+	fills bool
 	// crash says that legs may differ, and no copy of a block fit its guard, for
 	// no fault of theirs.
 	crash bool
@@ -119,6 +122,8 @@ func (md *mender) begin(off, n int64) {
 	md.in, md.targets = r.in, r.targets()
 	region, _ := rs.span(off, 1)
 	md.crash = !rs.calm(off, n)
+	_, waits := rs.route(off, n)
+	md.fills = waits && md.targets != md.in
 	for i := range md.m.legs() {
 		if md.data[i] == nil && md.targets.has(i) {
 			md.data[i] = alignedBytes(mendPiece)
@@ -256,8 +261,8 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 	m, rs := md.m, md.m.regions
 	md.chargeLegs()
 	work := md.fresh
-	if b != nil && md.targets != md.in {
-		work = md.blocks() // a leg that is joining has none of the guards
+	if b != nil && md.fills {
+		work = md.blocks()
 	}
 	for leg := range m.legs() {
 		work |= md.put[leg]
@@ -277,7 +282,7 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 	if err := md.writeLegs(); err != nil {
 		return err
 	}
-	if md.crash || md.targets != md.in {
+	if md.crash || md.fills {
 		// That is resync, whoever came first.
 		m.resync.differed.Add(uint64(md.written()))
 		m.resync.bytesWritten.Add(uint64(md.written()) * BlockSize)
@@ -290,7 +295,7 @@ func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 			m.guards.set(b, md.off+int64(i)*BlockSize, md.tuples[i:i+1])
 		}
 	}
-	if how&mendAll != 0 || md.targets != md.in {
+	if how&mendAll != 0 || md.fills {
 		m.guards.touch(b)
 	}
 	return nil
