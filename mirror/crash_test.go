@@ -98,6 +98,7 @@ type crash struct {
 	touched [crashRegions]bool
 	// troubles is what trouble said last.
 	troubles int
+	cycles   int
 
 	// life says that legs come and go, out which disks are not the pool's, whole
 	// that none of the others may be left out.
@@ -232,6 +233,9 @@ func (c *crash) step() error {
 		}
 	case k < 16:
 		c.m.Cycle() // its errors are a later Flush's
+		if c.cycles++; c.cycles%4 == 0 {
+			return c.scrub()
+		}
 	case k < 19:
 		c.m.ResyncStep()
 	default:
@@ -245,20 +249,25 @@ func (c *crash) step() error {
 func (c *crash) write() error {
 	first := c.rng.IntN(crashSectors)
 	n := 1 + c.rng.IntN(min(crashSectors-first, 40))
+	c.change([]legOp{opDiscard, opZero, opWrite, opWrite, opWrite, opWrite}[c.rng.IntN(6)], first, n)
+	return nil
+}
+
+// change does an operation on n sectors. Its errors are part of life.
+func (c *crash) change(op legOp, first, n int) {
 	off := int64(first) * device.SectorSize
 	version, p := c.model.bytes(n)
 	var err error
-	switch c.rng.IntN(6) {
-	case 0:
+	switch op {
+	case opDiscard:
 		version, err = 0, c.m.Discard(off, int64(len(p)))
-	case 1:
+	case opZero:
 		version, err = 0, c.m.WriteZeroes(off, int64(len(p)))
 	default:
 		_, err = c.m.WriteAt(p, off)
 	}
 	c.touch(first, n)
 	c.model.wrote(first, n, version, err == nil)
-	return nil
 }
 
 // touch notes that the regions of n sectors from first on may differ.
@@ -273,8 +282,9 @@ func (c *crash) read() error {
 	first := c.rng.IntN(crashSectors)
 	n := 1 + c.rng.IntN(min(crashSectors-first, 40))
 	p := make([]byte, n*device.SectorSize)
+	before := c.trouble() // legs that left have taken theirs along
 	_, err := c.m.ReadAt(p, int64(first)*device.SectorSize)
-	if t := c.trouble(); t != c.troubles {
+	if t := c.trouble(); t != c.troubles || t != before {
 		c.troubles = t
 		clear(c.model.seen)
 		c.touch(first, n) // what could not be read was written anew
