@@ -111,7 +111,7 @@ func TestHostile(t *testing.T) {
 	defer devnull.Close()
 	null := int(devnull.Fd())
 	created := func(t *testing.T) *uffd.FD {
-		fd, err := uffd.Create()
+		fd, err := uffd.Create(uffd.Announced)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestOtherMemory(t *testing.T) {
 	e := h.enemy()
 	w := e.window()
 	mem := area(t, 16)
-	fd, err := uffd.Create()
+	fd, err := uffd.Create(uffd.Announced)
 	if err != nil {
 		t.Fatal(err)
 	}

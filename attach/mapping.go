@@ -103,7 +103,7 @@ func (m *Mapping) place(fd int, off int64, n int) error {
 	if err := unix.Madvise(m.mem, unix.MADV_DONTFORK); err != nil {
 		return fmt.Errorf("madvise: %w", err)
 	}
-	if m.fd, err = uffd.Create(); err != nil {
+	if m.fd, err = uffd.Create(uffd.Announced); err != nil {
 		return err
 	}
 	return m.fd.Register(uintptr(at), n)

@@ -93,7 +93,7 @@ const housePages = 1024
 
 // needUffd skips a test where the machine has no userfaultfd.
 func needUffd(t testing.TB) {
-	fd, err := uffd.Create()
+	fd, err := uffd.Create(uffd.Announced)
 	if errors.Is(err, uffd.ErrUnsupported) {
 		t.Skipf("no userfaultfd: %v", err)
 	}

@@ -87,7 +87,7 @@ type machine struct {
 
 func newMachine(t *testing.T, stability string) *machine {
 	t.Helper()
-	fd, err := uffd.Create()
+	fd, err := uffd.Create(uffd.Announced)
 	if err != nil {
 		t.Skipf("this kernel cannot map volumes into other processes: %v", err)
 	}

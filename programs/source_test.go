@@ -32,7 +32,7 @@ const (
 // connection, so the server needs the page while the kernel waits for it to map
 // the same one.
 func TestSourceIsDestination(t *testing.T) {
-	fd, err := uffd.Create()
+	fd, err := uffd.Create(uffd.Announced)
 	if err != nil {
 		t.Skipf("this kernel cannot map volumes into other processes: %v", err)
 	}

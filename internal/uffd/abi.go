@@ -26,17 +26,36 @@ const (
 	featureProtectShmem    = 1 << 12 // WP_HUGETLBFS_SHMEM
 	featureProtectUnmapped = 1 << 13 // WP_UNPOPULATED: came with UFFDIO_CONTINUE_MODE_WP, which has no bit of its own
 	featurePoison          = 1 << 14 // POISON
+	featureAsync           = 1 << 15 // WP_ASYNC
 
 	// featureInitialised is the kernel's own mark of a userfaultfd whose
 	// features have been agreed on and cannot change.
 	featureInitialised = 1 << 31
 )
 
-// featuresNeeded is what Create asks for, and what Adopt insists on: no more,
-// because events of forks would put descriptors into the process that reads
+// featuresNeeded is what Create asks for in either mode, and what Adopt insists
+// on: no more, because events of forks would put descriptors into the process that reads
 // them.
 const featuresNeeded = featureWriteProtect | featureMissingShmem | featureThreadID | featureMinorShmem |
 	featureExactAddress | featureProtectShmem | featureProtectUnmapped | featurePoison
+
+// Mode says who lifts the write-protection of a page that is stored to.
+type Mode bool
+
+const (
+	// Announced: the process that serves, after the store was announced to it.
+	Announced Mode = false
+	// Async: the kernel, at once. Who serves finds it with Stored.
+	Async Mode = true
+)
+
+// features is what a userfaultfd of the mode has to have.
+func (m Mode) features() uint64 {
+	if m == Async {
+		return featuresNeeded | featureAsync
+	}
+	return featuresNeeded
+}
 
 // featureNames name what may be missing, and the Linux that brought it.
 var featureNames = []struct {
@@ -51,6 +70,7 @@ var featureNames = []struct {
 	{featureProtectShmem, "WP_HUGETLBFS_SHMEM (Linux 5.19)"},
 	{featureProtectUnmapped, "WP_UNPOPULATED (Linux 6.4)"},
 	{featurePoison, "POISON (Linux 6.6)"},
+	{featureAsync, "WP_ASYNC (Linux 6.7)"},
 }
 
 // Numbers of the operations within the type 0xAA, _UFFDIO_*.
@@ -137,4 +157,26 @@ type message struct {
 	address uint64
 	thread  uint32
 	_       uint32
+}
+
+// PAGEMAP_SCAN, after include/uapi/linux/fs.h.
+const (
+	ioScan = ioctlRead | ioctlWrite | unsafe.Sizeof(scanArg{})<<16 | uintptr('f')<<8 | 16
+
+	scanProtect = 1 << 0 // PM_SCAN_WP_MATCHING
+	scanMode    = 1 << 1 // PM_SCAN_CHECK_WPASYNC: fail where the mode is not Async
+
+	// Categories of pages, PAGE_IS_*. A protected page is not written; the mark of
+	// the protection where there is no page counts as swapped.
+	pageWritten = 1 << 1
+	pagePresent = 1 << 3
+	pageSwapped = 1 << 4
+)
+
+// scanArg is struct pm_scan_arg. Without masks all pages match.
+type scanArg struct {
+	size, flags, start, end, reached uint64
+	regions                          *Region // the kernel's field has 64 bits, as pointers have
+	most, mostPages                  uint64
+	inverted, mask, anyOf, returned  uint64
 }

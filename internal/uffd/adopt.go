@@ -17,8 +17,10 @@ import (
 // Nothing of it is taken on trust. The features must be those of Create: with
 // others the kernel would hand out descriptors of forked processes, or keep its
 // operations waiting for events to be read.
-func Adopt(fd int) (*FD, error) {
-	if err := inspect(fd); err != nil {
+func Adopt(fd int) (*FD, error) { return adopt(fd, Announced) }
+
+func adopt(fd int, m Mode) (*FD, error) {
+	if err := inspect(fd, m.features()); err != nil {
 		return nil, err
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
@@ -35,12 +37,12 @@ func Adopt(fd int) (*FD, error) {
 	}
 	// The copy is what counts; closing this one tells nothing.
 	_ = unix.Close(fd)
-	return &FD{fd: own, features: featuresNeeded, faults: faults}, nil
+	return &FD{fd: own, pagemap: -1, features: m.features(), faults: faults}, nil
 }
 
 // inspect looks at what /proc says of a descriptor: only there can its kind be
 // told without doing something to it.
-func inspect(fd int) error {
+func inspect(fd int, needed uint64) error {
 	number := strconv.Itoa(fd)
 	kind, err := os.Readlink("/proc/self/fd/" + number)
 	if err != nil {
@@ -57,9 +59,9 @@ func inspect(fd int) error {
 	if err != nil {
 		return fmt.Errorf("%w: descriptor %d: %w", ErrNotUserfaultfd, fd, err)
 	}
-	if features != featuresNeeded|featureInitialised {
+	if features != needed|featureInitialised {
 		return fmt.Errorf("%w: descriptor %d has the features %#x, not %#x",
-			ErrNotUserfaultfd, fd, features, uint64(featuresNeeded|featureInitialised))
+			ErrNotUserfaultfd, fd, features, needed|featureInitialised)
 	}
 	return nil
 }

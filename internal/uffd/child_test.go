@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ import (
 const (
 	envChild  = "HOLDFAST_UFFD_CHILD" // the mapping's size
 	envNobody = "HOLDFAST_UFFD_NOBODY"
+	envAsync  = "HOLDFAST_UFFD_ASYNC"
 
 	childSocket = 3
 	childMemory = 4
@@ -107,14 +109,23 @@ func childMain(text string) error {
 // introduce makes the userfaultfd and gives it away: the parent's copy is then
 // the last, so that a parent that dies leaves no child that waits for ever.
 func (c *childState) introduce() error {
-	fd, err := Create()
+	fd, err := Create(Mode(os.Getenv(envAsync) != ""))
 	if err != nil {
 		return c.send(hello{Err: err.Error()}, nil)
+	}
+	rights := []int{fd.Fd()}
+	if os.Getenv(envAsync) != "" {
+		pagemap, err := OpenPagemap()
+		if err != nil {
+			return c.send(hello{Err: err.Error()}, nil)
+		}
+		defer pagemap.Close()
+		rights = append(rights, int(pagemap.Fd()))
 	}
 	if err := fd.Register(addressOf(c.mem), len(c.mem)); err != nil {
 		return c.send(hello{Err: err.Error()}, nil)
 	}
-	err = c.send(hello{Base: uint64(addressOf(c.mem)), KernelFaults: fd.KernelFaults()}, unix.UnixRights(fd.Fd()))
+	err = c.send(hello{Base: uint64(addressOf(c.mem)), KernelFaults: fd.KernelFaults()}, unix.UnixRights(rights...))
 	if err != nil {
 		return err
 	}
@@ -168,6 +179,8 @@ func (c *childState) do(q request) (r reply) {
 		c.storms.Wait()
 	case "drop":
 		err = unix.Madvise(c.mem[off:off+q.Count*pageSize], unix.MADV_DONTNEED)
+	case "unmap":
+		err = unix.MunmapPtr(unsafe.Pointer(&c.mem[off]), uintptr(q.Count*pageSize))
 	case "replace":
 		err = mapAnonymous(addressOf(c.mem)+uintptr(off), q.Count*pageSize)
 	case "pread": // the kernel stores into the mapping

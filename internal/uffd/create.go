@@ -10,18 +10,18 @@ import (
 
 // Create makes a userfaultfd for the memory of this process. It sees the
 // kernel's faults too where the machine lets this process have that.
-func Create() (*FD, error) {
+func Create(m Mode) (*FD, error) {
 	fd, kernelFaults, err := open()
 	if err != nil {
 		return nil, err
 	}
-	features, err := agree(fd)
+	features, err := agree(fd, m.features())
 	if err != nil {
 		// The descriptor is of no use; closing it cannot fail.
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	return &FD{fd: fd, features: features, kernelFaults: kernelFaults}, nil
+	return &FD{fd: fd, pagemap: -1, features: features, kernelFaults: kernelFaults}, nil
 }
 
 // open asks for the kernel's faults first: by the system call, which needs
@@ -59,11 +59,11 @@ func openDevice(flags uintptr) (fd int, ok bool) {
 
 // agree does the handshake. A kernel refuses the whole request if it lacks one
 // feature; asked for none it tells what it has.
-func agree(fd int) (uint64, error) {
-	arg := apiArg{api: apiVersion, features: featuresNeeded}
+func agree(fd int, features uint64) (uint64, error) {
+	arg := apiArg{api: apiVersion, features: features}
 	errno := ioctl(fd, ioAPI, unsafe.Pointer(&arg))
 	if errno == 0 {
-		return featuresNeeded, nil
+		return features, nil
 	}
 	if errno != unix.EINVAL {
 		return 0, fmt.Errorf("userfaultfd: agree on features: %w", errno)
@@ -72,14 +72,14 @@ func agree(fd int) (uint64, error) {
 	if errno := ioctl(fd, ioAPI, unsafe.Pointer(&arg)); errno != 0 {
 		return 0, fmt.Errorf("userfaultfd: ask for features: %w", errno)
 	}
-	return 0, fmt.Errorf("%w: this kernel lacks %s", ErrUnsupported, lacking(arg.features))
+	return 0, fmt.Errorf("%w: this kernel lacks %s", ErrUnsupported, lacking(features, arg.features))
 }
 
 // lacking names what features lack of those needed.
-func lacking(features uint64) string {
+func lacking(needed, features uint64) string {
 	var names []string
 	for _, f := range featureNames {
-		if features&f.bit == 0 {
+		if needed&^features&f.bit != 0 {
 			names = append(names, f.name)
 		}
 	}

@@ -9,6 +9,11 @@
 // process when a hole is punched into the memfd. An answer may cover a run of
 // pages around the fault.
 //
+// In the mode Async the kernel lifts the protection itself, and nobody waits. Who
+// serves has the process's page map (/proc/self/pagemap) too, and Stored finds what
+// was stored to since it was last protected, and protects it again. Pages still
+// come in through faults that wait.
+//
 // # Never in the process that faults
 //
 // A Go thread that faults inside memmove, or in any load or store, cannot be
@@ -30,6 +35,7 @@
 //	      it CONTINUE maps writable, also where the range was write-protected
 //	      before, and a store can go through before it is protected.
 //	6.6   UFFDIO_POISON: an access is refused without the process being ended
+//	6.7   WP_ASYNC and PAGEMAP_SCAN, for the mode Async alone
 //	6.10  reads that do not wait whatever the description's flags are
 //
 // So memory is served from Linux 6.6 on, or where a distribution has brought
@@ -41,7 +47,10 @@
 //     of Create, which cannot be changed any more.
 //  2. No operation uses the descriptor's number after the descriptor is closed.
 //  3. When Protect has returned nil, no store with the old access can happen.
-//  4. No operation makes a page writable but Continue without protection, and
+//  4. A store in the mode Async that happens before Stored begins is found by it,
+//     or was by an earlier call, whatever became of its page since; or Stored
+//     fails. That holds as long as no page is mapped while Stored runs.
+//  5. No operation makes a page writable but Continue without protection, and
 //     Unprotect.
 //
 // # Fault model

@@ -15,6 +15,10 @@ var (
 	// Create makes them.
 	ErrNotUserfaultfd = errors.New("not a userfaultfd that can be served")
 
+	// ErrNotPagemap says that a descriptor is not the page map of the process whose
+	// userfaultfd came with it.
+	ErrNotPagemap = errors.New("not the page map of the process that is served")
+
 	// ErrGone says that the process whose faults were served has ended.
 	ErrGone = errors.New("the address space is gone")
 

@@ -15,6 +15,7 @@ import (
 // methods may be called at the same time.
 type FD struct {
 	fd           int
+	pagemap      int // of the process that faults, in the mode Async where it is served; or -1
 	features     uint64
 	kernelFaults bool
 	faults       *reader // nil where the FD was created: that process must not serve
@@ -84,6 +85,10 @@ func (f *FD) leave() {
 }
 
 func (f *FD) destroy() error {
+	if f.pagemap >= 0 {
+		// What is only read from has nothing that closing could fail to write.
+		_ = unix.Close(f.pagemap)
+	}
 	if f.faults != nil {
 		return f.faults.file.Close()
 	}

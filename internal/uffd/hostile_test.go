@@ -190,7 +190,7 @@ func TestAdoptRefuses(t *testing.T) {
 // The process that faults is not the one that serves.
 func TestCreatedDoesNotServe(t *testing.T) {
 	needUserfaultfd(t)
-	f, err := Create()
+	f, err := Create(Announced)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,10 +205,10 @@ func TestCreatedDoesNotServe(t *testing.T) {
 
 // What a kernel lacks is named, with the Linux that has it.
 func TestLacking(t *testing.T) {
-	if got := lacking(featuresNeeded); got != "" {
+	if got := lacking(featuresNeeded, featuresNeeded); got != "" {
 		t.Errorf("lacks %q", got)
 	}
-	got := lacking(featuresNeeded &^ (featureProtectUnmapped | featurePoison))
+	got := lacking(featuresNeeded, featuresNeeded&^(featureProtectUnmapped|featurePoison))
 	if got != "WP_UNPOPULATED (Linux 6.4), POISON (Linux 6.6)" {
 		t.Errorf("lacks %q", got)
 	}
@@ -216,8 +216,8 @@ func TestLacking(t *testing.T) {
 	for _, f := range featureNames {
 		named |= f.bit
 	}
-	if named != featuresNeeded {
-		t.Errorf("names for %#x, needed are %#x", named, uint64(featuresNeeded))
+	if named != Async.features() {
+		t.Errorf("names for %#x, needed are %#x", named, Async.features())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -15,7 +16,7 @@ import (
 
 // needUserfaultfd skips where the kernel has none, or forbids it.
 func needUserfaultfd(tb testing.TB) {
-	fd, err := Create()
+	fd, err := Create(Announced)
 	if errors.Is(err, ErrUnsupported) {
 		tb.Skip(err)
 	}
@@ -45,6 +46,7 @@ type child struct {
 	frames []byte // its pages, in this process
 	base   uintptr
 	hello  hello
+	async  bool
 
 	waiting struct {
 		sync.Mutex
@@ -60,7 +62,7 @@ type child struct {
 func start(tb testing.TB, pages int, env ...string) *child {
 	tb.Helper()
 	needUserfaultfd(tb)
-	c := &child{tb: tb}
+	c := &child{tb: tb, async: slices.Contains(env, asyncMode)}
 	c.waiting.by = map[int]chan reply{}
 	size := pages * pageSize
 	var err error
@@ -129,7 +131,7 @@ func (c *child) kill() {
 
 func (c *child) adopt() {
 	c.tb.Helper()
-	p, control := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
+	p, control := make([]byte, 4096), make([]byte, unix.CmsgSpace(8))
 	n, controls, _, _, err := unix.Recvmsg(c.socket, p, control, unix.MSG_CMSG_CLOEXEC)
 	if err == nil {
 		err = json.Unmarshal(p[:n], &c.hello)
@@ -145,8 +147,15 @@ func (c *child) adopt() {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	if c.FD, err = Adopt(fds[0]); err != nil {
-		unix.Close(fds[0])
+	if c.async {
+		c.FD, err = AdoptAsync(fds[0], fds[1])
+	} else {
+		c.FD, err = Adopt(fds[0])
+	}
+	if err != nil {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
 		c.tb.Fatal(err)
 	}
 	c.base = uintptr(c.hello.Base)
