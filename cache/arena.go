@@ -53,6 +53,29 @@ func (a *arena) punch(n, count int64) {
 	}
 }
 
+// hold has a pipe hold on to the memory of count pages from n on, and says whether
+// it does.
+func (a *arena) hold(pipe int, n, count int64) bool {
+	off, left := n*PageSize, count*PageSize
+	for left > 0 {
+		got, err := unix.Splice(a.fd, &off, pipe, nil, int(left), unix.SPLICE_F_NONBLOCK)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || got <= 0 {
+			return false
+		}
+		left -= got
+	}
+	return true
+}
+
+// hasData says whether any of count pages from n on has memory.
+func (a *arena) hasData(n, count int64) bool {
+	at, err := unix.Seek(a.fd, n*PageSize, unix.SEEK_DATA)
+	return err == nil && at < (n+count)*PageSize
+}
+
 // close makes the memory fail wherever it is still mapped: in a process that was
 // attached and has not noticed yet that nobody serves it.
 func (a *arena) close() error {

@@ -30,17 +30,23 @@ type Mapper interface {
 // only what was announced is relied on.
 type Attachment struct {
 	*Handle
+	// One of them is nil.
 	mapper Mapper
+	async  AsyncMapper
 }
 
 // Attach lets a mapper in. It returns when no write-out is under way that is not
 // from a snapshot.
 func (m *Mapping) Attach(mapper Mapper) (*Attachment, error) {
+	return m.attach(&Attachment{mapper: mapper})
+}
+
+func (m *Mapping) attach(a *Attachment) (*Attachment, error) {
 	h, err := m.Open()
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{h, mapper}
+	a.Handle = h
 	m.attached.Lock()
 	m.attached.list = append(m.attached.list, a)
 	m.attached.Unlock()
@@ -69,6 +75,10 @@ func (m *Mapping) waitForFrames() {
 // pages any more. What was stored stays, and is written out like anything else.
 func (a *Attachment) Close() error {
 	err := a.Handle.Close()
+	if a.async != nil && err == nil {
+		a.m.gather(0, a.m.arenaPages())
+		defer a.m.async.attached.Add(-1)
+	}
 	t := &a.m.attached
 	t.Lock()
 	defer t.Unlock()
@@ -89,28 +99,37 @@ func (a *Attachment) ReadFault(n, most int64, grant func(first, count int64) err
 	}
 	defer a.calls.leave()
 	for {
-		count := a.m.enterRun(n, most)
+		count, seen := a.enterRun(n, max(most, 1))
 		if count == 0 {
 			if err := a.m.bringIn(n); err != nil {
 				return err
 			}
 			continue
 		}
-		err := grant(n, count)
-		for i := range count {
-			pg := a.m.page(n + i)
-			pg.leave()
+		err := a.give(n, count, seen, grant)
+		a.m.leaveRun(n, count)
+		if a.async != nil && seen.has(amapped) {
+			a.m.settle(n, n+count)
 		}
 		return err
 	}
 }
 
+// give has access given to pages that are locked or entered; seen has the bits
+// that any of them had before.
+func (a *Attachment) give(n, count int64, seen word, grant func(first, count int64) error) error {
+	if a.async == nil {
+		return grant(n, count)
+	}
+	return a.m.mapAsync(a, n, count, seen.has(amapped), grant)
+}
+
 // enterRun enters page n and up to most in all, as far as they are valid and
-// their frame is what readers see.
-func (m *Mapping) enterRun(n, most int64) (count int64) {
-	for count < max(most, 1) && n+count < m.pages() {
-		pg := m.page(n + count)
-		w, ok := pg.enter(allSectors)
+// their frame is what readers see. seen has the bits that any of them had before.
+func (a *Attachment) enterRun(n, most int64) (count int64, seen word) {
+	for count < most && n+count < a.m.pages() {
+		pg := a.m.page(n + count)
+		w, ok := pg.enter(allSectors, a.mark(0))
 		if !ok {
 			break
 		}
@@ -118,9 +137,26 @@ func (m *Mapping) enterRun(n, most int64) (count int64) {
 			pg.leave()
 			break
 		}
+		seen |= w
 		count++
 	}
-	return count
+	return count, seen
+}
+
+func (m *Mapping) leaveRun(n, count int64) {
+	for i := range count {
+		pg := m.page(n + i)
+		pg.leave()
+	}
+}
+
+// mark is the bit of a page that the attachment's address space has mapped; of one
+// whose stores are announced, the bit given.
+func (a *Attachment) mark(announced word) word {
+	if a.async != nil {
+		return amapped
+	}
+	return announced
 }
 
 // bringIn makes page n one that can be entered, or waits until it may be.
@@ -144,6 +180,9 @@ func (m *Mapping) bringIn(n int64) error {
 // writable; then it calls grant, once, to give write access to it and to up to
 // most pages in all that follow and are ready. If the owner refuses it fails with
 // ErrRefused, or with ErrHeld: no byte has changed, and the store must fail.
+//
+// Where stores are not announced it marks page n dirty, which has the store wait
+// for the dirty limit, and grant maps the pages without write access.
 func (a *Attachment) WriteFault(n, most int64, grant func(first, count int64) error) error {
 	if err := a.begin(n*PageSize, PageSize); err != nil {
 		return err
@@ -153,7 +192,7 @@ func (a *Attachment) WriteFault(n, most int64, grant func(first, count int64) er
 		if err := a.m.prefetch(n*PageSize, PageSize); err != nil {
 			return err
 		}
-		err := a.tryWriteFault(n, most, grant)
+		err := a.tryWriteFault(n, max(most, 1), grant)
 		if !errors.Is(err, errAgain) {
 			return err
 		}
@@ -161,67 +200,84 @@ func (a *Attachment) WriteFault(n, most int64, grant func(first, count int64) er
 }
 
 func (a *Attachment) tryWriteFault(n, most int64, grant func(first, count int64) error) error {
-	m := a.m
-	if err := m.openToWrite(n, true); err != nil {
+	seen, err := a.openToWrite(n, true)
+	if err != nil {
 		return err
 	}
-	count := int64(1)
-	for count < most && n+count < m.pages() && m.openToWrite(n+count, false) == nil {
-		count++
+	opened, entered := int64(1), int64(0)
+	if a.async != nil {
+		more := word(0)
+		entered, more = a.enterRun(n+1, most-1)
+		seen |= more
+	} else {
+		for opened < most && n+opened < a.m.pages() {
+			if _, err := a.openToWrite(n+opened, false); err != nil {
+				break
+			}
+			opened++
+		}
 	}
-	err := grant(n, count)
-	for i := range count {
-		pg := m.page(n + i)
+	err = a.give(n, opened+entered, seen, grant)
+	a.m.leaveRun(n+opened, entered)
+	for i := range opened {
+		pg := a.m.page(n + i)
 		pg.unlock(0, 0)
+	}
+	if a.async != nil && seen.has(amapped) {
+		a.m.settle(n, n+opened+entered)
 	}
 	return err
 }
 
-// openToWrite marks a page dirty and mapped writable and leaves it locked, with
-// nobody in it. With wait false it does so only if it need not wait for anything.
-func (m *Mapping) openToWrite(n int64, wait bool) error {
+// openToWrite marks a page dirty and mapped and leaves it locked, with nobody in
+// it. With wait false it does so only if it need not wait for anything. It returns
+// the word that it found.
+func (a *Attachment) openToWrite(n int64, wait bool) (word, error) {
+	m := a.m
 	adm := admission{m: m}
 	defer adm.close()
 	pg := m.page(n)
 	if err := adm.admit(n, pg.load()|present, wait); err != nil {
-		return err
+		return 0, err
 	}
 	if !pg.lockDrained(wait) {
-		return errWouldWait
+		return 0, errWouldWait
 	}
 	w := pg.load()
 	switch {
 	case w.valid() != allSectors, !adm.suffices(w):
 		pg.unlock(0, 0)
-		return errAgain
+		return 0, errAgain
 	case w.has(held):
 		pg.unlock(0, 0)
-		return m.heldError(n)
+		return 0, m.heldError(n)
 	case w.has(damaged):
 		pg.unlock(0, 0)
-		return m.damagedError(n)
+		return 0, m.damagedError(n)
 	case w.has(writeback) && !w.has(snapped):
 		pg.unlock(0, 0)
 		if !wait {
-			return errWouldWait
+			return 0, errWouldWait
 		}
 		adm.close()
 		pg.waitWriteback()
-		return errAgain
+		return 0, errAgain
 	}
 	if err := m.reserve(&pg, &adm); err != nil {
-		return err
+		return 0, err
 	}
 	seam.Point("cache.writefault", uint64(n))
 	m.tags.dirty.set(n)
-	pg.change(guarded, reserved|wmapped|dirtyBits(allSectors))
-	return nil
+	pg.change(guarded, reserved|a.mark(wmapped)|dirtyBits(allSectors))
+	return w, nil
 }
 
 // protect has every mapper take write access away. Requires the pages locked.
 func (m *Mapping) protect(first, count int64) {
 	for _, a := range m.attachments() {
-		a.mapper.Protect(first, count)
+		if a.mapper != nil {
+			a.mapper.Protect(first, count)
+		}
 	}
 }
 
@@ -229,7 +285,11 @@ func (m *Mapping) protect(first, count int64) {
 // them.
 func (m *Mapping) tell(n int64) {
 	for _, a := range m.attachments() {
-		a.mapper.Unannounced(n)
+		if a.mapper != nil {
+			a.mapper.Unannounced(n)
+		} else {
+			a.async.Unannounced(n)
+		}
 	}
 }
 
@@ -242,7 +302,7 @@ func (m *Mapping) attachments() []*Attachment {
 // Withdraw takes a page out of every address space and calls refuse, which sees
 // to it that accesses to it fail in one of them. While it runs the page's memory
 // is a hole, and nobody is given the page. If somebody has write access to it by
-// now, and so its owner's consent, or it is pinned, nothing is done and it returns
+// now, and so its owner's consent, or may have, or it is pinned, nothing is done and it returns
 // false.
 func (a *Attachment) Withdraw(n int64, refuse func() error) (bool, error) {
 	m := a.m
@@ -259,7 +319,7 @@ func (a *Attachment) Withdraw(n int64, refuse func() error) (bool, error) {
 	pg.drain()
 	w := pg.load()
 	switch {
-	case w.has(wmapped | pinsMask):
+	case w.has(wmapped | amapped | pinsMask):
 		return false, nil
 	case !w.has(present):
 		return true, refuse()

@@ -6,135 +6,69 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// table is an address space in data: which pages it has mapped, and how. A store
-// without write access is a fault, as in a processor.
-type table struct {
-	b *bench
-	a *Attachment
-
-	mu          sync.Mutex
-	access      map[int64]int // 1: to read, 2: to write
-	unannounced atomic.Int64
-	protects    atomic.Int64
-}
-
-func (b *bench) attach() *table {
-	b.t.Helper()
-	t := &table{b: b, access: map[int64]int{}}
-	a, err := b.m.Attach(t)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	t.a = a
-	return t
-}
-
-func (t *table) Protect(first, count int64) {
-	t.protects.Add(1)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for n := first; n < first+count; n++ {
-		t.access[n] = min(t.access[n], 1)
-	}
-}
-
-func (t *table) Unannounced(int64) { t.unannounced.Add(1) }
-
-func (t *table) map_(access int) func(first, count int64) error {
-	return func(first, count int64) error {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		for n := first; n < first+count; n++ {
-			t.access[n] = max(t.access[n], access)
-		}
-		return nil
-	}
-}
-
-// store stores p, which lies in one page, at off.
-func (t *table) store(p []byte, off int64) error {
-	n := off / PageSize
-	for {
-		t.mu.Lock()
-		if t.access[n] == 2 {
-			copy(t.b.m.arena.mem[off:], p)
-			t.mu.Unlock()
-			return nil
-		}
-		t.mu.Unlock()
-		if err := t.a.WriteFault(n, 1, t.map_(2)); err != nil {
-			return err
-		}
-	}
-}
-
-// load loads from a page; what the cache takes away by punching a hole, which
-// this table does not notice, is asked for at each load.
-func (t *table) load(p []byte, off int64) error {
-	return t.a.ReadFault(off/PageSize, 4, func(first, count int64) error {
-		copy(p, t.b.m.arena.mem[off:])
-		return t.map_(1)(first, count)
-	})
-}
 
 // The program of 2006: chunks of 1460 bytes, each filled with its number, stored
 // in random order through a mapping, with a cache that is far too small. The last
 // store to a page must not be lost, whatever was written out in between.
 func TestStoresThroughAMapping(t *testing.T) {
+	bothModes(t, func(t *testing.T, async bool) {
+		for _, st := range []Stability{StabilityWait, StabilityCopy} {
+			storeThroughAMapping(t, st, async)
+		}
+	})
+}
+
+func storeThroughAMapping(t *testing.T, st Stability, async bool) {
 	const chunk = 1460
-	for _, st := range []Stability{StabilityWait, StabilityCopy} {
-		b := newBench(t, 4*MinBudget/PageSize, Options{DirtyLimit: MinBudget / 4, Interval: time.Millisecond, Age: time.Millisecond},
-			MappingOptions{Stability: st})
-		tab := b.attach()
-		rng := newRand(t)
-		size := b.h.Size() / chunk * chunk
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for range 50 {
-				b.sync()
+	b := newBench(t, 4*MinBudget/PageSize, Options{DirtyLimit: MinBudget / 4, Interval: time.Millisecond, Age: time.Millisecond},
+		MappingOptions{Stability: st})
+	tab := b.attachAs(async)
+	rng := newRand(t)
+	size := b.h.Size() / chunk * chunk
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 50 {
+			b.sync()
+		}
+	})
+	for _, i := range rng.Perm(int(size / chunk)) {
+		p := make([]byte, chunk)
+		for j := 0; j+4 <= chunk; j += 4 {
+			binary.LittleEndian.PutUint32(p[j:], uint32(i))
+		}
+		off := int64(i) * chunk
+		cut := min(int64(chunk), PageSize-off%PageSize)
+		for _, part := range []struct {
+			p   []byte
+			off int64
+		}{{p[:cut], off}, {p[cut:], off + cut}} {
+			if err := tab.store(part.p, part.off); len(part.p) > 0 && err != nil {
+				t.Fatal(err)
 			}
-		})
-		for _, i := range rng.Perm(int(size / chunk)) {
-			p := make([]byte, chunk)
+		}
+	}
+	wg.Wait()
+	b.sync()
+	for what, got := range map[string][]byte{"memory": b.read(0, size), "backing": b.stored(0, size)} {
+		for i := range int(size / chunk) {
 			for j := 0; j+4 <= chunk; j += 4 {
-				binary.LittleEndian.PutUint32(p[j:], uint32(i))
-			}
-			off := int64(i) * chunk
-			cut := min(int64(chunk), PageSize-off%PageSize)
-			for _, part := range []struct {
-				p   []byte
-				off int64
-			}{{p[:cut], off}, {p[cut:], off + cut}} {
-				if err := tab.store(part.p, part.off); len(part.p) > 0 && err != nil {
-					t.Fatal(err)
+				if v := binary.LittleEndian.Uint32(got[i*chunk+j:]); v != uint32(i) {
+					t.Fatalf("%s, %s: chunk %d holds %d at %d", st, what, i, v, j)
 				}
 			}
 		}
-		wg.Wait()
-		b.sync()
-		for what, got := range map[string][]byte{"memory": b.read(0, size), "backing": b.stored(0, size)} {
-			for i := range int(size / chunk) {
-				for j := 0; j+4 <= chunk; j += 4 {
-					if v := binary.LittleEndian.Uint32(got[i*chunk+j:]); v != uint32(i) {
-						t.Fatalf("%s, %s: chunk %d holds %d at %d", st, what, i, v, j)
-					}
-				}
-			}
-		}
-		if tab.unannounced.Load() != 0 {
-			t.Errorf("%d announced changes count as unannounced", tab.unannounced.Load())
-		}
-		if b.c.Stats().Evicted == 0 || tab.protects.Load() == 0 {
-			t.Error("nothing was evicted or protected: the test tests less than it says")
-		}
-		if err := tab.a.Close(); err != nil {
-			t.Error(err)
-		}
+	}
+	if tab.unannounced.Load() != 0 {
+		t.Errorf("%d announced changes count as unannounced", tab.unannounced.Load())
+	}
+	if b.c.Stats().Evicted == 0 || tab.protects.Load() == 0 {
+		t.Error("nothing was evicted or protected: the test tests less than it says")
+	}
+	if err := tab.a.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -142,9 +76,15 @@ func TestStoresThroughAMapping(t *testing.T) {
 // Each task has a sector of its own in every page, so it knows what must be in
 // it (holetest).
 func TestMappingAmongOthers(t *testing.T) {
+	for name, modes := range map[string][2]bool{"announced": {false, false}, "async": {true, true}, "mixed": {true, false}} {
+		t.Run(name, func(t *testing.T) { mappingAmongOthers(t, modes) })
+	}
+}
+
+func mappingAmongOthers(t *testing.T, modes [2]bool) {
 	const pages = 300
 	b := newBench(t, pages, Options{Interval: time.Millisecond, Age: time.Millisecond, DirtyLimit: 64 * PageSize}, MappingOptions{Stability: StabilityCopy})
-	tabs := []*table{b.attach(), b.attach()}
+	tabs := []*table{b.attachAs(modes[0]), b.attachAs(modes[1])}
 	var wg sync.WaitGroup
 	var last [5][pages]byte
 	for task := range 5 {

@@ -110,6 +110,7 @@ type Cache struct {
 
 	queues    queues
 	snapshots snapshots
+	extract   extract
 	throttle  throttle
 	flusher   flusher
 	counters  counters
@@ -202,6 +203,7 @@ type Mapping struct {
 	// exposing held, which claims of frames hold too.
 	exposed  atomic.Bool
 	exposing seam.Mutex
+	async    async
 	// cursor is the page where background write-out goes on.
 	cursor atomic.Int64
 
@@ -299,5 +301,6 @@ func (c *Cache) shut(sync bool) error {
 		}
 		errs = append(errs, m.backing.Close(), m.arena.close())
 	}
+	c.extract.close()
 	return errors.Join(errs...)
 }

@@ -194,7 +194,7 @@ func (p *page) claim(set word) {
 // pages that are pinned to write: those count as dirty until the pin ends, whoever
 // stores to them, and stay mapped writable.
 func (r *run) protect() {
-	mapped, first := false, r.n
+	mapped, silent, first := false, false, r.n
 	flush := func(end int64) {
 		if mapped {
 			r.m.protect(first, end-first)
@@ -204,7 +204,8 @@ func (r *run) protect() {
 	for i := range r.count {
 		pg := r.m.page(r.n + i)
 		w := pg.load()
-		invariants.Check(!w.has(wmapped) || r.copied != nil, "cache: page %d is mapped writable and has no snapshot", pg.n)
+		invariants.Check(!w.has(wmapped|amapped) || r.copied != nil, "cache: page %d is mapped writable and has no snapshot", pg.n)
+		silent = silent || w.has(amapped)
 		if w.pinnedToWrite() {
 			flush(pg.n)
 			first = pg.n + 1
@@ -213,6 +214,9 @@ func (r *run) protect() {
 		mapped = mapped || w.has(wmapped)
 	}
 	flush(r.n + r.count)
+	if silent && r.m.async.attached.Load() > 0 {
+		r.collect()
+	}
 }
 
 // drop gives an empty run's snapshot back.

@@ -29,6 +29,16 @@
 // is pinned to write: it counts as dirty, and is again when the pin ends). Held pages
 // are dirty for their holder alone, and no walk finds them (hold.go).
 //
+// Where the owner of a backing has nothing to refuse, an address space may be let in
+// whose stores are not announced (AttachAsync, async.go): the system notices the
+// first store to a page, and its mapper tells when it is asked. It is asked before
+// anything is decided by what is dirty: by a sync, by the region log, by reclaim,
+// and by the flusher at each interval, so that no page stays dirty unknown for
+// longer. The dirty limit slows such an address space only where it faults: what
+// it has mapped it may make dirty, at most all of the budget. A page that it may
+// have mapped leaves memory by way of a pipe, which still has the last bytes when
+// nobody can store any more (takeout.go).
+//
 // Pages have a checksum from copy-in on, which the backing is handed with the
 // bytes: what changes in memory meanwhile is not written as truth (guard.go).
 //
@@ -37,7 +47,8 @@
 //  1. What is under write-out, a frame or a snapshot of it, does not change until
 //     the write has returned.
 //  2. Before a page becomes dirty its owner has agreed (Reserve); if he refuses
-//     no byte changes. He is released once, when it is clean or dropped.
+//     no byte changes. He is released once, when it is clean or dropped. Where
+//     stores are not announced he has agreed to all beforehand.
 //  3. While a page is not locked its tags agree with its word.
 //  4. A sync that starts after a write was acknowledged returns nil only if the
 //     backing has made that write durable, whoever else wrote the page out.
@@ -48,10 +59,13 @@
 //  7. After a discard or truncate has returned, nothing older than it comes
 //     back: no fill, write-out, insertion or pin overlaps it.
 //  8. The last store through a pin or a mapping reaches the backing with the next
-//     write-out after it, whatever was written out in between.
+//     write-out after it, whatever was written out in between; and a sync that
+//     starts after an unannounced store counts it as acknowledged.
 //  9. A wholly valid page that nobody but the cache can change is written only if
 //     it is what was copied in or read; if it is not, nobody reads it from then on.
 //     Where memory is sound no page is ever found otherwise (H5).
+//  10. What a mapper has told of is in the set of stored pages, or dirty, or under
+//     write-out from a snapshot made since, before anybody else asks.
 //
 // # Lock order
 //
@@ -61,7 +75,9 @@
 //	      a snapshot buffer
 //	      page locks, ascending
 //	        Mapping.exposing
-//	        mappers (Protect; they do not call the cache)
+//	        extract.mu
+//	          async.gathering
+//	            mappers (Protect, Collect; they do not call the cache)
 //	        backing (its own locks; it does not call the cache while it holds one)
 //	        wait queues, tag trees, reclaim queues, shadows, errseq
 //

@@ -23,6 +23,9 @@ type flusher struct {
 	// marked is when the pages in the old sets were put there. Only the
 	// flusher's task, or who calls Tick, uses it.
 	marked time.Time
+	// gathered is when it last looked for stores that nobody announced; used as
+	// marked is.
+	gathered time.Time
 }
 
 func (f *flusher) start(c *Cache) {
@@ -61,12 +64,19 @@ func (f *flusher) wake() { f.alarm.Ring() }
 // Tick does what the flusher would do at this moment if Age had passed since the
 // last Tick. It is for caches that are Manual.
 func (c *Cache) Tick() {
-	c.flusher.marked = time.Time{}
+	c.flusher.marked, c.flusher.gathered = time.Time{}, time.Time{}
 	c.background()
 }
 
 func (c *Cache) background() {
-	if now := seam.Now(); now.Sub(c.flusher.marked) >= c.o.Age {
+	now := seam.Now()
+	if now.Sub(c.flusher.gathered) >= c.o.Interval {
+		c.flusher.gathered = now
+		for _, m := range c.mappings() {
+			m.gather(0, m.arenaPages())
+		}
+	}
+	if now.Sub(c.flusher.marked) >= c.o.Age {
 		c.flusher.marked = now
 		c.writeOld()
 	}

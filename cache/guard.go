@@ -46,7 +46,7 @@ func (p *page) sum() *uint32 {
 
 // canGuard says whether nobody but the cache can change a page with the word w.
 func (m *Mapping) canGuard(w word) bool {
-	return !m.c.o.Unguarded && !w.has(wmapped|wpinsMask) && !m.exposed.Load()
+	return !m.c.o.Unguarded && !w.has(wmapped|amapped|wpinsMask) && !m.exposed.Load()
 }
 
 // takeGuard takes the sum of a wholly valid page's frame, if it can have one, and

@@ -128,6 +128,12 @@ func (s *store) Reserve(off, n int64) error {
 	return nil
 }
 
+func (s *store) OwnsSpace() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.refuse) == 0
+}
+
 func (s *store) Release(off, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -49,8 +49,8 @@ func (h *Handle) Hold() (*Hold, error) {
 }
 
 // WriteAt writes p at off and holds the pages. A page that is dirty already is
-// written out first. It fails with ErrHoldsFull, ErrHeld, ErrPinned, ErrRefused,
-// or if a page cannot be read or written out; n says how much was written
+// written out first. It fails with ErrHoldsFull, ErrHeld, ErrPinned, ErrAsync,
+// ErrRefused, or if a page cannot be read or written out; n says how much was written
 // before.
 func (hd *Hold) WriteAt(p []byte, off int64) (n int, err error) {
 	if err := hd.h.begin(off, int64(len(p))); err != nil {
@@ -135,6 +135,13 @@ func (hd *Hold) tryWritePage(n int64, a int, p []byte, mine bool) error {
 		pg.unlock(0, 0)
 		adm.close()
 		return hd.clean(n)
+	}
+	// AttachAsync looks for held pages under the same lock.
+	m.exposing.Lock()
+	defer m.exposing.Unlock()
+	if m.async.attached.Load() > 0 {
+		pg.unlock(0, 0)
+		return fmt.Errorf("cache: %s: the page at %d cannot be held: %w", m.o.Name, n*PageSize, ErrAsync)
 	}
 	return m.copyIn(&pg, &adm, a, p, held)
 }

@@ -118,18 +118,23 @@ func (p *page) unlock(clear, set word) {
 	}
 }
 
-// enter admits a reader of the sectors in mask, who must leave. It fails
-// without waiting where the page is locked or damaged, or does not have the
-// sectors. With the word that it saw it tells why, and whether a shadow is to be
-// read.
-func (p *page) enter(mask uint8) (word, bool) {
+// enter admits a reader of the sectors in mask, who must leave, and sets the bit
+// of set: 0, or amapped for one who will let others change the page, whose sum
+// proves nothing from then on. It fails without waiting where the page is locked
+// or damaged, or does not have the sectors. With the word that it saw it tells
+// why, and whether a shadow is to be read.
+func (p *page) enter(mask uint8, set word) (word, bool) {
 	seam.Point("cache.enter", uint64(p.n))
 	for {
 		w := p.load()
 		if w.has(locked|sealed|ahead|damaged) || w.valid()&mask != mask || w&readersMask == readersMask {
 			return w, false
 		}
-		if p.swap(w, w.touched()+readerOne) {
+		clear := word(0)
+		if set != 0 {
+			clear = guarded
+		}
+		if p.swap(w, (w&^clear|set).touched()+readerOne) {
 			return w, true
 		}
 	}

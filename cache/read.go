@@ -27,7 +27,7 @@ func (m *Mapping) tryRead(p []byte, off int64) bool {
 
 // readPage copies from byte a of the page if it can be entered.
 func (m *Mapping) readPage(pg *page, a int, p []byte) bool {
-	w, ok := pg.enter(sectorMask(a, a+len(p)))
+	w, ok := pg.enter(sectorMask(a, a+len(p)), 0)
 	if !ok {
 		return false
 	}
@@ -123,6 +123,7 @@ func (m *Mapping) prefetch(off, n int64) error {
 // way there. The pages are looked at first: one that is written out meanwhile
 // is in the backing by the time that is asked.
 func (m *Mapping) extents(off, n int64, yield func(device.Extent) bool) error {
+	m.gather(off/PageSize, (off+n+PageSize-1)/PageSize)
 	busy := m.busyRuns(off/PageSize, (off+n+PageSize-1)/PageSize)
 	var open device.Extent // what is known but not yet yielded, to join neighbours
 	more := true

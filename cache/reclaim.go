@@ -107,12 +107,37 @@ func (c *Cache) evict(want int64) (freed int64) {
 			freed++
 		}
 		if len(victims) == cap(victims) {
-			c.drop(victims)
+			freed -= c.dropClean(victims)
 			victims = victims[:0]
 		}
 	}
-	c.drop(victims)
-	return freed
+	return freed - c.dropClean(victims)
+}
+
+// dropClean drops clean pages and returns how many stay, because they turned out
+// to have been stored to. Requires the pages locked and drained; it unlocks them.
+func (c *Cache) dropClean(pages []page) (kept int64) {
+	sortPages(pages)
+	for len(pages) > 0 {
+		k, silent := 1, pages[0].load().has(amapped)
+		for ; k < len(pages) && pages[k].m == pages[0].m && pages[k].n == pages[0].n+int64(k); k++ {
+			silent = silent || pages[k].load().has(amapped)
+		}
+		rest := pages[:k]
+		if m := pages[0].m; silent && m.async.attached.Load() > 0 {
+			rest = m.rescue(rest)
+		}
+		kept += int64(k - len(rest))
+		c.drop(rest)
+		pages = pages[k:]
+	}
+	return kept
+}
+
+func sortPages(pages []page) {
+	slices.SortFunc(pages, func(a, b page) int {
+		return cmp.Or(cmp.Compare(a.m.id, b.m.id), cmp.Compare(a.n, b.n))
+	})
 }
 
 // prune takes the entries of pages that were dropped out of the queues once
@@ -188,16 +213,14 @@ func (p *page) unqueue() {
 // drop gives the frames of clean pages back. Requires the pages locked and
 // drained; it unlocks them.
 func (c *Cache) drop(pages []page) {
-	slices.SortFunc(pages, func(a, b page) int {
-		return cmp.Or(cmp.Compare(a.m.id, b.m.id), cmp.Compare(a.n, b.n))
-	})
+	sortPages(pages)
 	for len(pages) > 0 {
 		k := 1
 		for k < len(pages) && pages[k].m == pages[0].m && pages[k].n == pages[0].n+int64(k) {
 			k++
 		}
 		m, n := pages[0].m, pages[0].n
-		m.arena.punch(n, int64(k))
+		m.punch(n, int64(k))
 		for i := range pages[:k] {
 			m.tags.forget(pages[i].n)
 			pages[i].unlock(contentsMask, 0)

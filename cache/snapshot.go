@@ -64,7 +64,8 @@ func (s *snapshots) put(b *snapshot) {
 // changedUnannounced says whether the frame of a page that was written from a
 // snapshot is no longer what was written, although nobody has said that he would
 // change it since: somebody wrote to the memory behind the cache's back. It is
-// counted, as his doing and nobody else's, and the page is dirty again. Requires
+// counted, as his doing and nobody else's, unless those who have the page mapped
+// need not say so; either way the page is dirty again. Requires
 // the page locked and w its word.
 func (r *run) changedUnannounced(pg *page, w word) bool {
 	if !r.m.exposed.Load() || w.dirty() != 0 || w.pinnedToWrite() || r.mask != 0 {
@@ -73,6 +74,10 @@ func (r *run) changedUnannounced(pg *page, w word) bool {
 	at := (pg.n - r.n) * PageSize
 	if bytes.Equal(r.bytes()[at:at+PageSize], r.m.arena.frames(pg.n, 1)) {
 		return false
+	}
+	if w.has(amapped) {
+		// Most likely a store that need not be announced, and has yet to be found.
+		return true
 	}
 	r.m.c.counters.unannounced.Add(1)
 	r.m.tell(pg.n)

@@ -19,7 +19,8 @@ const (
 
 // word is the whole state of one page. A page's word changes only through the
 // functions in page.go, and all of it but readers, freq and waiters only by
-// whoever holds the page's lock.
+// whoever holds the page's lock; amapped is set, and guarded cleared, also by a
+// reader as he enters.
 //
 //	bit    0  locked     one task owns the page
 //	bit    1  waiters    somebody sleeps until the word changes
@@ -34,6 +35,7 @@ const (
 //	bit   11  snapped    the write-out is from a snapshot: the frame may change
 //	bit   12  held       dirty for its holder alone, without the DIRTY tag
 //	bit   13  wmapped    mapped writable in another address space
+//	bit   14  amapped    mapped where stores are not announced, since it is present
 //	bit   15  guarded    the page's sum is known: see guard.go
 //	bits 16-23  dirty    a bit for each 512-byte sector
 //	bits 24-31  valid    a bit for each 512-byte sector
@@ -43,7 +45,7 @@ const (
 //	bit   62  damaged    the page does not fit its sum: nobody may read it
 //	bit   63  sealed     the leaf that holds the word is being given back
 //
-// Bit 14 is spare.
+// No bit is spare.
 //
 // Who makes which transition, always with the page locked:
 //
@@ -67,6 +69,8 @@ const (
 //	any               dirty, wmapped            Attachment.WriteFault (attach.go)
 //	dirty, wmapped    writeback                 claim, after the mappers' Protect
 //	pinned, wmapped   writeback, wmapped        claim, without it
+//	any               amapped, not guarded      Attachment.ReadFault, WriteFault
+//	amapped           dirty                     soil (async.go), after a Collect
 //	any               pinned, and back          Handle.Pin, Pin.Release (pin.go)
 //	clean             absent                    evict (reclaim.go)
 //	any but writeback absent                    drop (drop.go)
@@ -87,6 +91,7 @@ const (
 	snapped   word = 1 << 11
 	held      word = 1 << 12
 	wmapped   word = 1 << 13
+	amapped   word = 1 << 14
 	guarded   word = 1 << 15
 	readerOne word = 1 << 32
 	wpinOne   word = 1 << 48
@@ -102,7 +107,7 @@ const (
 	wpinsMask    word = maxPins << 48
 	rpinsMask    word = maxPins << 55
 	pinsMask          = wpinsMask | rpinsMask
-	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | wmapped | guarded | damaged | dirtyMask | validMask
+	contentsMask      = present | reserved | shadow | failed | ahead | freqMask | wmapped | amapped | guarded | damaged | dirtyMask | validMask
 )
 
 func (w word) has(f word) bool     { return w&f != 0 }
@@ -165,9 +170,9 @@ func checkWord(n int64, w word) {
 	ok(w.has(reserved) == w.needsOwner(), "the owner's consent does not fit")
 	ok(!w.has(snapped) || w.has(writeback), "snapped, but not written out")
 	ok(!w.has(shadow) || !w.has(pinsMask), "pinned, with a shadow")
-	ok(!w.has(pinsMask|wmapped) || w.valid() == allSectors, "pinned or mapped, but not wholly valid")
+	ok(!w.has(pinsMask|wmapped|amapped) || w.valid() == allSectors, "pinned or mapped, but not wholly valid")
 	ok(!w.has(wmapped) || w.dirty() == allSectors || w.pinnedToWrite(), "mapped writable, but not dirty")
-	ok(!w.has(guarded) || w.valid() == allSectors && !w.has(wmapped|wpinsMask), "guarded, and in other hands or not wholly valid")
+	ok(!w.has(guarded) || w.valid() == allSectors && !w.has(wmapped|amapped|wpinsMask), "guarded, and in other hands or not wholly valid")
 	ok(!w.has(damaged) || w.has(guarded) && w.has(failed), "damaged, but not by its guard")
 	ok(!w.has(held) || w.dirty() != 0 && !w.has(writeback|wmapped|wpinsMask), "held, and in other hands")
 }
@@ -179,8 +184,8 @@ func (w word) String() string {
 		name string
 	}{{locked, "locked"}, {waiters, "waiters"}, {present, "present"}, {writeback, "writeback"},
 		{reserved, "reserved"}, {shadow, "shadow"}, {failed, "failed"}, {ahead, "ahead"},
-		{queued, "queued"}, {snapped, "snapped"}, {held, "held"}, {wmapped, "wmapped"}, {guarded, "guarded"},
-		{damaged, "damaged"}, {sealed, "sealed"}} {
+		{queued, "queued"}, {snapped, "snapped"}, {held, "held"}, {wmapped, "wmapped"}, {amapped, "amapped"},
+		{guarded, "guarded"}, {damaged, "damaged"}, {sealed, "sealed"}} {
 		if w.has(f.bit) {
 			s = append(s, f.name)
 		}

@@ -26,6 +26,9 @@ type tags struct {
 	// held has the pages that are dirty for their holder alone. No walk writes
 	// them.
 	held *tree
+	// stored has the pages that were found to have been stored to unannounced and
+	// are not yet dirty (async.go). It may also have pages that have left memory.
+	stored *tree
 
 	unstable unstable
 }
@@ -47,7 +50,7 @@ type unstable struct {
 
 func newTags(pages int64) *tags {
 	t := &tags{dirty: newTree(pages), writeback: newTree(pages), failed: newTree(pages),
-		towrite: newTree(pages), old: newTree(pages), pinned: newTree(pages), held: newTree(pages)}
+		towrite: newTree(pages), old: newTree(pages), pinned: newTree(pages), held: newTree(pages), stored: newTree(pages)}
 	t.unstable.written, t.unstable.flushing = newTree(pages), newTree(pages)
 	return t
 }
@@ -55,7 +58,7 @@ func newTags(pages int64) *tags {
 // forget takes page n out of every tag. Requires the page locked.
 func (t *tags) forget(n int64) {
 	seam.Point("cache.forget", uint64(n))
-	for _, s := range [...]*tree{t.dirty, t.failed, t.towrite, t.old} {
+	for _, s := range [...]*tree{t.dirty, t.failed, t.towrite, t.old, t.stored} {
 		s.clear(n)
 	}
 	t.unstable.mu.Lock()

@@ -34,7 +34,8 @@
 // Release says that the page is not dirty any more, once for each Reserve. Both
 // are called with a page locked: they must not call back into the cache, nor
 // wait for anything that may wait for the cache. Linear volumes own their space
-// from the start, so they always agree.
+// from the start, so they always agree, and say so beforehand (OwnsSpace): then
+// memory may be mapped where stores are not announced.
 //
 // # Fault model
 //

@@ -149,6 +149,9 @@ func (v *Volume) Reserve(off, n int64) error {
 	return nil
 }
 
+// OwnsSpace says that Reserve agrees to every page of the volume until Close.
+func (v *Volume) OwnsSpace() bool { return true }
+
 // Release says that [off, off+n), which Reserve agreed to, is not dirty any more.
 // A linear volume set nothing aside.
 func (v *Volume) Release(off, n int64) {}

@@ -88,6 +88,9 @@ func TestCloseLeavesTheDeviceOpen(t *testing.T) {
 func TestReserveAgreesWithinTheVolume(t *testing.T) {
 	_, table := formatted(t, 8*mib)
 	v := create(t, table, "v", mib)
+	if !v.OwnsSpace() {
+		t.Error("a linear volume does not own its space")
+	}
 	if err := v.Reserve(mib-BlockSize, BlockSize); err != nil {
 		t.Error(err)
 	}
