@@ -48,14 +48,15 @@ func BenchmarkFaults(b *testing.B) {
 		name, what string
 		random     int
 	}{{"store/random", "store", 1}, {"store/sequential", "store", 0}, {"load/random", "load", 1}, {"load/sequential", "load", 0}} {
-		b.Run(c.name+"/window", func(b *testing.B) { benchWindow(b, c.what, c.random) })
+		b.Run(c.name+"/window", func(b *testing.B) { benchWindow(b, Announced, c.what, c.random) })
+		b.Run(c.name+"/async", func(b *testing.B) { benchWindow(b, Async, c.what, c.random) })
 		b.Run(c.name+"/file", func(b *testing.B) { benchFile(b, c.what, c.random) })
 	}
 }
 
-func benchWindow(b *testing.B, what string, random int) {
+func benchWindow(b *testing.B, mode Flags, what string, random int) {
 	// A budget in which the flusher sees no reason to begin.
-	h := newHouseOf(b, Options{}, 128<<20)
+	h := newHouseIn(b, mode, Options{}, 128<<20)
 	c := h.client(housePages)
 	c.do("advise 1", "ok")
 	var total int64

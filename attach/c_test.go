@@ -8,7 +8,7 @@ import (
 )
 
 // demo builds the program in C, and starts it.
-func demo(t *testing.T, socket string) *child {
+func demo(t *testing.T, socket string, args ...string) *child {
 	t.Helper()
 	compiler, err := exec.LookPath("gcc")
 	if err != nil {
@@ -20,7 +20,7 @@ func demo(t *testing.T, socket string) *child {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return launch(t, exec.Command(program, socket, "vol"))
+	return launch(t, exec.Command(program, append([]string{socket, "vol"}, args...)...))
 }
 
 func TestC(t *testing.T) {
@@ -46,6 +46,27 @@ func TestC(t *testing.T) {
 	c.do("unmap", "ok")
 	if st := h.server.Stats(); len(st.Clients) != 1 || len(st.Clients[0].Windows) != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+func TestCAsync(t *testing.T) {
+	h := newAsyncHouse(t, Options{})
+	h.put(5, 50)
+	c := demo(t, h.socket, "async")
+	for v := 51; v < 60; v++ {
+		c.do(line("store 5", v), "ok")
+		h.sees(5, byte(v))
+		c.do("sync", "ok")
+		h.stored(5, byte(v))
+	}
+	c.do("store 6 6", "ok")
+	c.do("unmap", "ok")
+	if err := h.handle.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	h.stored(6, 6)
+	if st := h.server.Stats(); st.Detached != 0 || st.Protects != 0 {
+		t.Errorf("%+v: %q", st, h.log.lines())
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -58,13 +59,16 @@ func (p *program) do(line string) string {
 	case "map", "mapro":
 		var off, n int64
 		fmt.Sscan(line, &word, &volume, &off, &n)
-		flags := ReadWrite
+		flags := ReadWrite | modeOf(os.Getenv(modeVar))
 		if word == "mapro" {
 			flags = ReadOnly
 		}
 		var m *Mapping
 		if m, err = p.c.Map(volume, off*cache.PageSize, n*cache.PageSize, flags); err == nil {
 			p.m = m
+			if m.Async() != (flags&Async != 0) {
+				err = fmt.Errorf("asynchronous: %v", m.Async())
+			}
 		}
 	case "store":
 		err = Try(func() { *at() = byte(value) })
@@ -117,6 +121,8 @@ func (p *program) do(line string) string {
 		err = p.read(page, value)
 	case "raw": // stores behind the server's back
 		err = p.raw(page, value)
+	case "vanish": // unmaps, without a word
+		err = unix.MunmapPtr(unsafe.Pointer(&p.m.Bytes()[0]), uintptr(len(p.m.Bytes())))
 	case "leave": // without unmapping here
 		_, err = p.c.ask(&message{kind: kindUnmap, window: p.m.window}, -1)
 	case "pin", "pinro": // a page, and as many as the value says

@@ -32,6 +32,8 @@ var (
 	// ErrReadOnly is ErrRefused for a mapping for reading only, where it is most
 	// likely a store that failed.
 	ErrReadOnly = fmt.Errorf("%w: the mapping is for reading only, or the page cannot be read", ErrRefused)
+	// ErrNotAsync says that the asynchronous mode was asked for and cannot be had.
+	ErrNotAsync = errors.New("the asynchronous mode is not possible")
 	// ErrClosed says that the client, the mapping or the volume was closed.
 	ErrClosed = os.ErrClosed
 )
@@ -49,6 +51,7 @@ const (
 	statusClosed  = 5
 	statusNoSpace = 6
 	statusRefused = 7
+	statusAsync   = 8
 )
 
 var statusErrors = map[uint32]error{
@@ -59,6 +62,7 @@ var statusErrors = map[uint32]error{
 	statusClosed:  ErrClosed,
 	statusNoSpace: unix.ENOSPC,
 	statusRefused: ErrRefused,
+	statusAsync:   ErrNotAsync,
 }
 
 // statusOf is what a client is told of an error.
@@ -70,6 +74,8 @@ func statusOf(err error) uint32 {
 		return statusDenied
 	case errors.Is(err, ErrNoVolume):
 		return statusVolume
+	case errors.Is(err, ErrNotAsync):
+		return statusAsync
 	case errors.Is(err, ErrInvalid), errors.Is(err, device.ErrOutOfRange):
 		return statusInvalid
 	case errors.Is(err, ErrClosed), errors.Is(err, cache.ErrClosed):

@@ -18,8 +18,14 @@ type Flags uint32
 const (
 	// ReadOnly maps for reading.
 	ReadOnly Flags = 0
-	// ReadWrite maps for reading and storing.
+	// ReadWrite maps for reading and storing. The asynchronous mode, in which a
+	// first store to a page waits for nobody, is used where it is possible.
 	ReadWrite Flags = 1
+	// Async asks for the asynchronous mode: Map fails with ErrNotAsync where it is
+	// not possible.
+	Async Flags = 2
+	// Announced forbids it: each first store to a page is announced to the server.
+	Announced Flags = 4
 )
 
 // Advice says how a range will be used.
@@ -44,6 +50,7 @@ type Mapping struct {
 	flags  Flags
 	mem    []byte
 	fd     *uffd.FD
+	async  bool
 
 	mu struct {
 		sync.Mutex
@@ -67,13 +74,26 @@ func (c *Client) newMapping(volume string, off, n int64, flags Flags) (*Mapping,
 	if len(volume) > textSize || off < 0 || n < 0 {
 		return nil, fmt.Errorf("%w: a name has at most %d bytes, offset and length are not below zero", ErrInvalid, textSize)
 	}
-	a, err := c.ask(&message{kind: kindMap, flags: uint32(flags), off: uint64(off), n: uint64(n), text: volume}, -1)
+	// Its page map is closed to a process that may not be looked into.
+	pagemap, can := uffd.OpenPagemap()
+	if can == nil {
+		defer pagemap.Close()
+		can = uffd.CanAsync()
+	}
+	wire, err := flags.wire(can)
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.ask(&message{kind: kindMap, flags: wire, off: uint64(off), n: uint64(n), text: volume}, -1)
 	if err != nil {
 		return nil, err
 	}
 	defer closeFD(a.fd)
-	m := &Mapping{c: c, window: a.window, volume: volume, flags: flags}
+	m := &Mapping{c: c, window: a.window, volume: volume, flags: flags, async: a.flags&mapAsync != 0}
 	err = m.place(a.fd, off, int(a.n))
+	if err == nil && m.async {
+		_, err = c.ask(&message{kind: kindPagemap, window: m.window}, int(pagemap.Fd()))
+	}
 	if err == nil {
 		err = m.offer()
 	}
@@ -82,6 +102,25 @@ func (c *Client) newMapping(volume string, off, n int64, flags Flags) (*Mapping,
 	}
 	return m, nil
 }
+
+// wire is what the server is asked for by a process in which can says whether the
+// asynchronous mode is possible.
+func (f Flags) wire(can error) (uint32, error) {
+	switch {
+	case f&^(ReadWrite|Async|Announced) != 0, f&Async != 0 && f&Announced != 0, f&(Async|Announced) != 0 && f&ReadWrite == 0:
+		return 0, fmt.Errorf("%w: flags %#x", ErrInvalid, uint32(f))
+	case f&Async != 0 && can != nil:
+		return 0, fmt.Errorf("%w: %w", ErrNotAsync, can)
+	case f&Async != 0:
+		return mapStore | mapAsync | mapAsyncOnly, nil
+	case f == ReadWrite && can == nil:
+		return mapStore | mapAsync, nil
+	}
+	return uint32(f & ReadWrite), nil
+}
+
+// Async says whether the mapping is in the asynchronous mode.
+func (m *Mapping) Async() bool { return m.async }
 
 // place maps the memory and registers it.
 func (m *Mapping) place(fd int, off int64, n int) error {
@@ -103,7 +142,7 @@ func (m *Mapping) place(fd int, off int64, n int) error {
 	if err := unix.Madvise(m.mem, unix.MADV_DONTFORK); err != nil {
 		return fmt.Errorf("madvise: %w", err)
 	}
-	if m.fd, err = uffd.Create(uffd.Announced); err != nil {
+	if m.fd, err = uffd.Create(uffd.Mode(m.async)); err != nil {
 		return err
 	}
 	return m.fd.Register(uintptr(at), n)

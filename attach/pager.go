@@ -69,7 +69,7 @@ type worker struct {
 	p    *pager
 	page int64
 	kind uffd.Kind
-	load bool  // not a store
+	load bool  // it asks for no more than to have the page shown
 	read int64 // the read that brought the fault
 	// granted is the error of the last attempt to give access.
 	granted         error
@@ -109,13 +109,18 @@ func (k *worker) serve(f uffd.Fault) {
 		return
 	}
 	k.page, k.kind, k.granted = w.first+int64(f.Addr-w.addr)/cache.PageSize, f.Kind, nil
-	k.load = !f.Write
+	k.load = !f.Write || w.async
 	var err error
-	if f.Write {
+	switch {
+	case f.Write && w.async:
+		// Mapped without write access: the kernel notes the store, and gives it.
+		w.c.s.count.writeFaults.Add(1)
+		err = w.mem.WriteFault(k.page, min(w.around.Load(), w.end()-k.page), k.toRead)
+	case f.Write:
 		w.c.s.count.writeFaults.Add(1)
 		most := k.p.streams.most(k.page)
 		err = w.mem.WriteFault(k.page, min(most, w.end()-k.page), k.toWrite)
-	} else {
+	default:
 		w.c.s.count.readFaults.Add(1)
 		err = w.mem.ReadFault(k.page, min(w.around.Load(), w.end()-k.page), k.toRead)
 	}

@@ -10,6 +10,10 @@ import (
 // What another process has pinned to write is never quiet, is made durable by a
 // sync of others, and is dirty when the pin ends, however it does.
 func TestPin(t *testing.T) {
+	bothModes(t, testPin)
+}
+
+func testPin(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	h := newHouse(t, Options{})
 	c := h.client(64)
 	c.do("pin 2 3", "ok")

@@ -17,14 +17,22 @@ const (
 
 // Kinds of requests. A reply has the kind of its request and the bit reply.
 const (
-	kindHello  = 1
-	kindMap    = 2
-	kindServe  = 3
-	kindSync   = 4
-	kindAdvise = 5
-	kindUnmap  = 6
-	kindPin    = 7
-	kindUnpin  = 8
+	kindHello   = 1
+	kindMap     = 2
+	kindServe   = 3
+	kindSync    = 4
+	kindAdvise  = 5
+	kindUnmap   = 6
+	kindPin     = 7
+	kindUnpin   = 8
+	kindPagemap = 9
+)
+
+// Flags of a map request. That of its reply is mapAsync: the mode was chosen.
+const (
+	mapStore     = 1
+	mapAsync     = 2 // the client can do with the asynchronous mode
+	mapAsyncOnly = 4 // and with no other
 )
 
 // unpinUnchanged is the flag of an unpin request that leaves the pages clean.

@@ -28,6 +28,10 @@ const (
 	// opPoison makes accesses to a page that is not mapped fail. What is left of
 	// its protection has to go first.
 	opPoison
+	// opProbe finds out whether the page map is that of the address space.
+	opProbe
+	// opScan finds and protects what was stored to.
+	opScan
 	// opWake lets who waits try again.
 	opWake
 )
@@ -37,7 +41,7 @@ const (
 // locked meanwhile; so it is goroutines of its own that wait, and may be left
 // behind.
 type reach struct {
-	perform  func(op operation, addr uintptr, n int) error
+	perform  func(c call) error
 	patience time.Duration
 	calls    chan call
 	stop     chan struct{}
@@ -50,6 +54,7 @@ type call struct {
 	op   operation
 	addr uintptr
 	n    int
+	scan *scan // of opScan
 	done chan error
 }
 
@@ -65,7 +70,7 @@ var waiters = sync.Pool{New: func() any {
 	return &waiter{done: make(chan error, 1), timer: t}
 }}
 
-func newReach(perform func(operation, uintptr, int) error, patience time.Duration) *reach {
+func newReach(perform func(call) error, patience time.Duration) *reach {
 	r := &reach{perform: perform, patience: patience, calls: make(chan call), stop: make(chan struct{})}
 	for range reachWorkers {
 		go r.work()
@@ -77,7 +82,7 @@ func (r *reach) work() {
 	for {
 		select {
 		case c := <-r.calls:
-			c.done <- r.perform(c.op, c.addr, c.n)
+			c.done <- r.perform(c)
 		case <-r.stop:
 			return
 		}
@@ -86,13 +91,23 @@ func (r *reach) work() {
 
 // do does one operation.
 func (r *reach) do(op operation, addr uintptr, n int) error {
+	return r.call(call{op: op, addr: addr, n: n})
+}
+
+// scan fills s. After an error s may be in use for as long as there is one.
+func (r *reach) scan(addr uintptr, n int, s *scan) error {
+	return r.call(call{op: opScan, addr: addr, n: n, scan: s})
+}
+
+func (r *reach) call(c call) error {
 	if r.lost.Load() {
 		return errUnreachable
 	}
 	w := waiters.Get().(*waiter)
+	c.done = w.done
 	w.timer.Reset(r.patience)
 	select {
-	case r.calls <- call{op, addr, n, w.done}:
+	case r.calls <- c:
 	case <-w.timer.C:
 		r.lost.Store(true)
 		waiters.Put(w)
@@ -118,8 +133,15 @@ func (r *reach) do(op operation, addr uintptr, n int) error {
 func (r *reach) end() { close(r.stop) }
 
 // perform does an operation, however long it takes.
-func perform(fd *uffd.FD, op operation, addr uintptr, n int) error {
-	switch op {
+func perform(fd *uffd.FD, c call) error {
+	addr, n := c.addr, c.n
+	switch c.op {
+	case opProbe:
+		return fd.Probe(addr)
+	case opScan:
+		var err error
+		c.scan.found, c.scan.done, err = fd.Stored(addr, n, c.scan.regions[:])
+		return err
 	case opShow:
 		_, err := fd.Continue(addr, n, true)
 		return err

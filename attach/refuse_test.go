@@ -102,6 +102,10 @@ func TestRefusalAmongClients(t *testing.T) {
 
 // What cannot be read fails where it is read, and is tried again.
 func TestUnreadable(t *testing.T) {
+	bothModes(t, testUnreadable)
+}
+
+func testUnreadable(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	h := newHouse(t, Options{})
 	h.backing.set(nil, func(page int64) error {
 		if page == 300 {
@@ -121,6 +125,10 @@ func TestUnreadable(t *testing.T) {
 
 // A fault that waits for a disk holds up no other.
 func TestSlowFault(t *testing.T) {
+	bothModes(t, testSlowFault)
+}
+
+func testSlowFault(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	h := newHouse(t, Options{})
 	var once sync.Once
 	waiting, release := make(chan struct{}), make(chan struct{})
@@ -149,8 +157,8 @@ func TestSlowFault(t *testing.T) {
 // woken, and may have been told already.
 func TestStaleFaultDoesNotPoison(t *testing.T) {
 	var done []operation
-	w := &window{reach: newReach(func(op operation, _ uintptr, _ int) error {
-		done = append(done, op)
+	w := &window{reach: newReach(func(c call) error {
+		done = append(done, c.op)
 		return nil
 	}, time.Minute)}
 	defer w.reach.end()

@@ -10,13 +10,12 @@ import (
 
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
-	"holdfast.dev/holdfast/internal/uffd"
 )
 
 // handle does one request, or hands it to the background. An error ends the
 // session; what is only refused is answered.
 func (c *session) handle(m *message, fd int) error {
-	if fd >= 0 && m.kind != kindServe {
+	if fd >= 0 && m.kind != kindServe && m.kind != kindPagemap {
 		closeFD(fd)
 		return fmt.Errorf("%w: a descriptor with request %d", errProtocol, m.kind)
 	}
@@ -31,6 +30,8 @@ func (c *session) handle(m *message, fd int) error {
 		return c.answer(m, fmt.Errorf("%w: no window %d", ErrInvalid, m.window))
 	}
 	switch m.kind {
+	case kindPagemap:
+		return c.handlePagemap(w, m, fd)
 	case kindServe:
 		return c.handleServe(w, m, fd)
 	case kindSync:
@@ -72,8 +73,12 @@ func (c *session) handleMap(m *message) error {
 	w.deadline = time.AfterFunc(c.s.o.HandshakeTimeout, func() {
 		c.detach(fmt.Errorf("%w: no userfaultfd came for window %d in %v", errProtocol, w.id, c.s.o.HandshakeTimeout))
 	})
+	flags := uint32(0)
+	if w.async {
+		flags = mapAsync
+	}
 	return c.sock.send(&message{
-		kind: m.kind | reply, id: m.id, window: w.id,
+		kind: m.kind | reply, id: m.id, window: w.id, flags: flags,
 		off: uint64(w.first * cache.PageSize), n: uint64(w.pages * cache.PageSize),
 	}, fd)
 }
@@ -86,19 +91,19 @@ func (c *session) newWindow(m *message) (*window, error) {
 	switch {
 	case full:
 		return nil, fmt.Errorf("%w: more than %d windows", ErrInvalid, c.s.o.MaxWindows)
-	case m.flags&^uint32(ReadWrite) != 0:
+	case m.flags&^uint32(mapStore|mapAsync|mapAsyncOnly) != 0:
 		return nil, fmt.Errorf("%w: unknown flags %#x", ErrInvalid, m.flags)
 	case m.off%cache.PageSize != 0 || m.n%cache.PageSize != 0:
 		return nil, fmt.Errorf("%w: not whole pages of %d bytes", ErrInvalid, cache.PageSize)
 	case m.off > maxWindow || m.n > maxWindow:
 		return nil, fmt.Errorf("%w: larger than %d bytes", ErrInvalid, int64(maxWindow))
 	}
-	w := &window{c: c, volume: m.text, writable: m.flags&uint32(ReadWrite) != 0}
+	w := &window{c: c, volume: m.text, pagemap: -1, writable: m.flags&mapStore != 0}
 	volume, err := c.s.o.Volumes(m.text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q: %w", ErrNoVolume, m.text, err)
 	}
-	mem, err := volume.Attach(w)
+	mem, err := w.attach(volume, m.flags)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +144,7 @@ func (w *window) descriptor() (int, error) {
 // handleServe takes over the client's userfaultfd and starts the pager. What does
 // not fit ends the session: the client's memory is not what it says it is.
 func (c *session) handleServe(w *window, m *message, fd int) error {
-	if fd < 0 || w.deadline == nil || !w.deadline.Stop() {
+	if fd < 0 || w.async != (w.pagemap >= 0) || w.deadline == nil || !w.deadline.Stop() {
 		closeFD(fd)
 		return fmt.Errorf("%w: no descriptor, or a second one, for window %d", errProtocol, w.id)
 	}
@@ -149,7 +154,7 @@ func (c *session) handleServe(w *window, m *message, fd int) error {
 		closeFD(fd)
 		return fmt.Errorf("%w: window %d at %#x", errProtocol, w.id, m.addr)
 	}
-	f, err := uffd.Adopt(fd)
+	f, err := w.adopt(fd)
 	if err != nil {
 		closeFD(fd)
 		return err

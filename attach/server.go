@@ -29,6 +29,9 @@ type Options struct {
 	// HandshakeTimeout limits how long a client takes for the steps in which the
 	// server waits for it; 0 means DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
+	// Announced has every store announced: no window is served in the asynchronous
+	// mode, whatever its client asks for.
+	Announced bool
 	// Patience limits how long a client's address space may take to be reached; 0
 	// means DefaultPatience.
 	Patience time.Duration

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ import (
 // backing is a volume's device and owner.
 type backing struct {
 	*device.Mem
-	mu sync.Mutex
+	owns atomic.Bool // it refuses nothing
+	mu   sync.Mutex
 	// Guarded by mu: called with the page before a reservation and a read.
 	reserve, read func(page int64) error
 }
@@ -48,6 +50,8 @@ func (b *backing) Reserve(off, _ int64) error {
 
 func (b *backing) Release(off, n int64) {}
 
+func (b *backing) OwnsSpace() bool { return b.owns.Load() }
+
 func (b *backing) ReadAt(p []byte, off int64) (int, error) {
 	b.mu.Lock()
 	f := b.read
@@ -70,6 +74,7 @@ type house struct {
 	handle  *cache.Handle
 	server  *Server
 	log     lockedBuffer
+	mode    Flags // that its clients ask for: Async or Announced
 }
 
 type lockedBuffer struct {
@@ -111,8 +116,27 @@ func newHouse(t testing.TB, o Options) *house {
 // newHouseOf makes a house with a budget in bytes.
 func newHouseOf(t testing.TB, o Options, budget int64) *house {
 	t.Helper()
+	return newHouseIn(t, Announced, o, budget)
+}
+
+// bothModes runs a test with windows whose stores are announced, and with such
+// whose stores are not.
+func bothModes(t *testing.T, f func(t *testing.T, newHouse func(t testing.TB, o Options) *house)) {
+	for name, mode := range map[string]Flags{"announced": Announced, "async": Async} {
+		t.Run(name, func(t *testing.T) {
+			f(t, func(t testing.TB, o Options) *house { return newHouseIn(t, mode, o, 16<<20) })
+		})
+	}
+}
+
+// newHouseIn makes a house whose clients ask for a mode.
+func newHouseIn(t testing.TB, mode Flags, o Options, budget int64) *house {
+	t.Helper()
 	needUffd(t)
-	h := &house{t: t, socket: filepath.Join(t.TempDir(), "attach")}
+	if err := uffd.CanAsync(); mode == Async && err != nil {
+		t.Skip(err)
+	}
+	h := &house{t: t, mode: mode, socket: filepath.Join(t.TempDir(), "attach")}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(&h.log, nil))
 	}
@@ -142,6 +166,7 @@ func newHouseOf(t testing.TB, o Options, budget int64) *house {
 
 func (h *house) open(o Options, budget int64) (err error) {
 	h.backing = &backing{Mem: device.NewMem(housePages * cache.PageSize)}
+	h.backing.owns.Store(h.mode == Async)
 	if h.cache, err = cache.New(cache.Options{Budget: budget, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		return err
 	}
@@ -163,7 +188,7 @@ func (h *house) open(o Options, budget int64) (err error) {
 
 // serverMain is a server in a process of its own, to be killed.
 func serverMain() {
-	h := &house{}
+	h := &house{mode: modeOf(os.Getenv(modeVar))}
 	socket := os.Getenv("HOLDFAST_ATTACH_SOCKET")
 	err := h.open(Options{}, 16<<20)
 	if err == nil {
@@ -185,9 +210,32 @@ func serverMain() {
 // client starts a process that has the volume's first n pages mapped.
 func (h *house) client(n int, env ...string) *child {
 	h.t.Helper()
-	c := start(h.t, "client", append(env, "HOLDFAST_ATTACH_SOCKET="+h.socket)...)
+	c := start(h.t, "client", append(env, "HOLDFAST_ATTACH_SOCKET="+h.socket, h.modeEnv())...)
 	c.do(fmt.Sprintf("map vol 0 %d", n), "ok")
 	return c
+}
+
+// modeVar tells a process the mode that its windows are to have.
+const modeVar = "HOLDFAST_ATTACH_MODE"
+
+func (h *house) modeEnv() string {
+	if h.mode == Async {
+		return modeVar + "=async"
+	}
+	return modeVar + "=announced"
+}
+
+func modeOf(s string) Flags {
+	if s == "async" {
+		return Async
+	}
+	return Announced
+}
+
+// steps counts what the server did because of stores.
+func (h *house) steps() int64 {
+	st := h.server.Stats()
+	return st.WriteFaults + st.Scans
 }
 
 // put writes a page full of v.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,8 +131,8 @@ func (c *session) answerWith(request *message, addr uint64, err error) error {
 // plain is what a client may know of an error: the sentinel that it stands for,
 // not what lies behind a volume.
 func plain(err error) string {
-	if errors.Is(err, ErrInvalid) || errors.Is(err, ErrDenied) {
-		return err.Error()
+	if errors.Is(err, ErrInvalid) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNotAsync) {
+		return strings.TrimPrefix(err.Error(), ErrNotAsync.Error()+": ")
 	}
 	return ""
 }

@@ -13,8 +13,9 @@ import (
 type Stats struct {
 	// ReadFaults and WriteFaults were served, Refused among them not granted.
 	ReadFaults, WriteFaults, Refused int64
-	// Protects is how often write access was taken away.
-	Protects int64
+	// Protects is how often write access was taken away, Scans how often windows in
+	// the asynchronous mode were searched for stores.
+	Protects, Scans int64
 	// Detached is how many clients were let go because of what they did.
 	Detached int64
 	// Guardian is the number of the guardian's process, 0 if there is none.
@@ -35,6 +36,8 @@ type WindowStats struct {
 	Volume      string
 	Off, Length int64
 	Writable    bool
+	// Async says that its stores are not announced.
+	Async bool
 	// Unannounced is how often the volume's memory was found changed without a
 	// store having been announced. Where several clients have the volume it is
 	// counted for each, as it may have been any.
@@ -42,7 +45,7 @@ type WindowStats struct {
 }
 
 type counters struct {
-	readFaults, writeFaults, refused, protects, detached atomic.Int64
+	readFaults, writeFaults, refused, protects, scans, detached atomic.Int64
 }
 
 // Stats returns the server's counts. It never waits for a client or a volume.
@@ -52,6 +55,7 @@ func (s *Server) Stats() Stats {
 		WriteFaults: s.count.writeFaults.Load(),
 		Refused:     s.count.refused.Load(),
 		Protects:    s.count.protects.Load(),
+		Scans:       s.count.scans.Load(),
 		Detached:    s.count.detached.Load(),
 		Guardian:    int(s.guard.pid.Load()),
 	}
@@ -67,7 +71,7 @@ func (c *session) stats() ClientStats {
 	for _, w := range c.mu.windows {
 		st.Windows = append(st.Windows, WindowStats{
 			Volume: w.volume, Off: w.first * cache.PageSize, Length: w.pages * cache.PageSize,
-			Writable: w.writable, Unannounced: w.unannounced.Load(),
+			Writable: w.writable, Async: w.async, Unannounced: w.unannounced.Load(),
 		})
 	}
 	slices.SortFunc(st.Windows, func(a, b WindowStats) int {

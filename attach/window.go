@@ -17,6 +17,7 @@ type window struct {
 	id       uint64
 	volume   string
 	writable bool
+	async    bool // stores are not announced
 	mem      *cache.Attachment
 	// The pages [first, first+pages) of the volume.
 	first, pages int64
@@ -28,9 +29,11 @@ type window struct {
 	// live says that faults are served, and everything here is in its place.
 	live atomic.Bool
 
-	// Used by the session's goroutine alone, until serve.
+	// Used by the session's goroutine alone, until serve. pagemap is the client's, to
+	// be adopted, or -1.
 	deadline *time.Timer
 	pager    *pager
+	pagemap  int
 
 	fd    *uffd.FD
 	addr  uintptr
@@ -53,11 +56,16 @@ var _ cache.Mapper = (*window)(nil)
 // serve starts to serve faults at addr.
 func (w *window) serve(fd *uffd.FD, addr uintptr) error {
 	w.fd, w.addr = fd, addr
-	w.reach = newReach(func(op operation, addr uintptr, n int) error { return perform(fd, op, addr, n) }, w.c.s.o.Patience)
+	w.reach = newReach(func(c call) error { return perform(fd, c) }, w.c.s.o.Patience)
 	// Fails unless all that is mapped there is registered; there is no protection
 	// to take away yet.
 	if err := w.reach.do(opGrant, addr, int(w.pages*cache.PageSize)); err != nil {
 		return err
+	}
+	if w.async {
+		if err := w.reach.do(opProbe, addr, cache.PageSize); err != nil {
+			return err
+		}
 	}
 	w.c.s.guard.watch(w)
 	w.live.Store(true)
@@ -77,22 +85,29 @@ func (w *window) give(op operation, first, count int64) error {
 	if w.access.ended {
 		return ErrClosed
 	}
+	if w.async {
+		w.written.mark(first-w.first, count)
+	}
 	return w.reach.do(op, w.at(first), int(count*cache.PageSize))
 }
 
 // Protect implements cache.Mapper.
 func (w *window) Protect(first, count int64) {
+	w.eachWritten(first, count, func(first, count int64) {
+		w.c.s.count.protects.Add(1)
+		w.judge(w.reach.do(opProtect, w.at(first), int(count*cache.PageSize)))
+	})
+}
+
+// eachWritten calls f with the parts of a run in which stores were ever allowed.
+func (w *window) eachWritten(first, count int64, f func(first, count int64)) {
 	if !w.writable || !w.live.Load() {
 		return
 	}
-	first, end := max(first, w.first), min(first+count, w.end())
-	if first >= end {
-		return
+	from, end := max(first, w.first)-w.first, min(first+count, w.end())-w.first
+	if from < end {
+		w.written.each(from, end, func(from, n int64) { f(w.first+from, n) })
 	}
-	w.written.each(first-w.first, end-w.first, func(from, n int64) {
-		w.c.s.count.protects.Add(1)
-		w.judge(w.reach.do(opProtect, w.at(w.first+from), int(n*cache.PageSize)))
-	})
 }
 
 // judge lets the client go if its address space could not be reached as it
@@ -120,7 +135,16 @@ func (w *window) release() {
 	w.access.Lock()
 	w.access.ended = true
 	w.access.Unlock()
-	w.Protect(w.first, w.pages)
+	if w.async {
+		// A pinned page cannot be taken away.
+		w.pins.end()
+		w.mem.Revoke(w.first, w.pages)
+		// Nothing can be found any more by a userfaultfd that is closed.
+		w.live.Store(false)
+		closeFD(w.pagemap)
+	} else {
+		w.Protect(w.first, w.pages)
+	}
 	if w.fd != nil {
 		w.c.s.guard.forget(w, w.c.letGo())
 		// A userfaultfd has nothing that closing could fail to write.

@@ -1,4 +1,4 @@
-/* demo SOCKET VOLUME: maps a volume and does what it reads: "load PAGE", "store
+/* demo SOCKET VOLUME [async]: maps a volume and does what it reads: "load PAGE", "store
  * PAGE VALUE", "sync", "unmap"; answers each with a line. */
 #include "holdfast.h"
 
@@ -26,7 +26,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigaction(SIGBUS, &on_fault, NULL);
 	sigaction(SIGSEGV, &on_fault, NULL);
-	if (argc != 3 || !(h = holdfast_open(argv[1])) || holdfast_map(h, argv[2], 0, 0, 1, &m)) {
+	if (argc < 3 || !(h = holdfast_open(argv[1])) ||
+	    holdfast_map(h, argv[2], 0, 0, argc > 3 ? HOLDFAST_ASYNC : HOLDFAST_WRITE, &m) || m.async != (argc > 3)) {
 		perror("demo");
 		return 1;
 	}

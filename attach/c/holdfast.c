@@ -25,12 +25,15 @@ struct message {
 	char text[64];
 };
 
-enum { MAGIC = 0x544d4648, HELLO = 1, MAP, SERVE, SYNC, ADVISE, UNMAP, REPLY = 0x8000 };
+enum { MAGIC = 0x544d4648, HELLO = 1, MAP, SERVE, SYNC, ADVISE, UNMAP, PAGEMAP = 9, REPLY = 0x8000 };
+/* Flags of MAP; its reply has MAP_ASYNC too. */
+enum { MAP_STORE = 1, MAP_ASYNC = 2, MAP_ASYNC_ONLY = 4 };
 
 /* What the server insists on: PAGEFAULT_FLAG_WP, MISSING_SHMEM, THREAD_ID,
  * MINOR_SHMEM, EXACT_ADDRESS, WP_HUGETLBFS_SHMEM, WP_UNPOPULATED, POISON. Headers
  * may be older than the kernel. */
 #define FEATURES (1 << 0 | 1 << 5 | 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14)
+#define WP_ASYNC (1 << 15) /* too, in the asynchronous mode */
 #define USER_MODE_ONLY 1
 
 struct holdfast {
@@ -116,7 +119,7 @@ static void *watch(void *arg)
  * becomes the one that was received. */
 static int ask(struct holdfast *h, struct message *m, int *fd)
 {
-	static const int errors[] = { 0, EACCES, ENOENT, EINVAL, EIO, EBADF, ENOSPC };
+	static const int errors[] = { 0, EACCES, ENOENT, EINVAL, EIO, EBADF, ENOSPC, EIO, EOPNOTSUPP };
 	int none = -1, kind = m->kind, failed;
 
 	m->magic = MAGIC;
@@ -173,29 +176,66 @@ struct holdfast *holdfast_open(const char *path)
 	return NULL;
 }
 
-/* Make the userfaultfd of a mapping. */
+/* Make a userfaultfd; -1 if the kernel has none with all that is needed. */
+static int faults(int async)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES | (async ? WP_ASYNC : 0) };
+	const int flags = O_CLOEXEC | O_NONBLOCK;
+	int fd = syscall(SYS_userfaultfd, flags);
+
+	if (fd < 0) /* without the kernel's own faults, which take a privilege */
+		fd = syscall(SYS_userfaultfd, flags | USER_MODE_ONLY);
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Put a mapping under a userfaultfd. */
 static int watched(struct holdfast_map *m)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
 	struct uffdio_register r = {
 		.range = { (uintptr_t)m->addr, m->len },
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MINOR,
 	};
-	const int flags = O_CLOEXEC | O_NONBLOCK;
 
-	m->uffd = syscall(SYS_userfaultfd, flags);
-	if (m->uffd < 0) /* without the kernel's own faults, which take a privilege */
-		m->uffd = syscall(SYS_userfaultfd, flags | USER_MODE_ONLY);
-	if (m->uffd < 0)
-		return -1;
-	return ioctl(m->uffd, UFFDIO_API, &api) || ioctl(m->uffd, UFFDIO_REGISTER, &r) ? -1 : 0;
+	m->uffd = faults(m->async);
+	return m->uffd < 0 || ioctl(m->uffd, UFFDIO_REGISTER, &r) ? -1 : 0;
 }
 
-int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t n, int writable,
+/* Give the server the page map, in which it finds what was stored to. */
+static int give_pagemap(struct holdfast_map *m)
+{
+	struct message q = { .kind = PAGEMAP, .window = m->window };
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), sent = fd, failed;
+
+	if (fd < 0)
+		return -1;
+	failed = ask(m->server, &q, &sent);
+	close(fd);
+	return failed;
+}
+
+/* The flags with which a mapping is asked for. */
+static int wish(int how)
+{
+	int can = -1, flags = how & HOLDFAST_WRITE;
+
+	if (flags && how != HOLDFAST_ANNOUNCED && access("/proc/self/pagemap", R_OK) == 0)
+		can = faults(1);
+	if (can >= 0) {
+		close(can);
+		flags |= MAP_ASYNC;
+	}
+	return how == HOLDFAST_ASYNC ? flags | MAP_ASYNC_ONLY : flags;
+}
+
+int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t n, int how,
 		 struct holdfast_map *m)
 {
-	struct message q = { .kind = MAP, .flags = !!writable, .off = off, .n = n };
-	int fd = -1, uffd, prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	struct message q = { .kind = MAP, .flags = wish(how), .off = off, .n = n };
+	int fd = -1, uffd, writable = how != HOLDFAST_READ, prot = PROT_READ | (writable ? PROT_WRITE : 0);
 
 	if (strlen(volume) > sizeof q.text) {
 		errno = ENAMETOOLONG;
@@ -207,12 +247,14 @@ int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t 
 		return -1;
 	m->window = q.window;
 	m->len = q.n;
+	m->async = !!(q.flags & MAP_ASYNC);
 	/* The kernel watches a shared mapping only if it may be stored to. */
 	m->addr = mmap(NULL, m->len, prot, (writable ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE, fd, off);
 	close(fd);
 	if (m->addr == MAP_FAILED)
 		m->len = 0;
-	else if (madvise(m->addr, m->len, MADV_DONTFORK) == 0 && watched(m) == 0) {
+	else if (madvise(m->addr, m->len, MADV_DONTFORK) == 0 && watched(m) == 0 &&
+		 (!m->async || give_pagemap(m) == 0)) {
 		pthread_mutex_lock(&h->lock);
 		m->next = h->maps;
 		h->maps = m;

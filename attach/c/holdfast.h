@@ -22,6 +22,7 @@ struct holdfast_map {
 	struct holdfast *server;
 	void *addr;	/* the memory */
 	size_t len;	/* its length in bytes */
+	int async;	/* whether first stores to pages wait for nobody */
 	int uffd, cut;	/* private */
 	uint64_t window;
 	struct holdfast_map *next;
@@ -32,9 +33,14 @@ enum { HOLDFAST_WILLNEED = 1, HOLDFAST_DONTNEED = 2, HOLDFAST_SEQUENTIAL = 3 };
 /* Connect to the socket of a server; NULL with errno set if that fails. */
 struct holdfast *holdfast_open(const char *path);
 
+/* For reading only; for storing too, in the asynchronous mode where that is
+ * possible; with each first store to a page announced to the server; or in the
+ * asynchronous mode, or else not (EOPNOTSUPP). */
+enum { HOLDFAST_READ = 0, HOLDFAST_WRITE = 1, HOLDFAST_ASYNC = 3, HOLDFAST_ANNOUNCED = 5 };
+
 /* Map n bytes of a volume from off on, both multiples of 4096; 0 bytes are all to
  * the end. *m must stay where it is until holdfast_unmap. */
-int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t n, int writable,
+int holdfast_map(struct holdfast *h, const char *volume, uint64_t off, uint64_t n, int how,
 		 struct holdfast_map *m);
 
 /* Make durable what was stored before in the pages that [off, off+n) touches. */

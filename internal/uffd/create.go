@@ -24,6 +24,15 @@ func Create(m Mode) (*FD, error) {
 	return &FD{fd: fd, pagemap: -1, features: features, kernelFaults: kernelFaults}, nil
 }
 
+// CanAsync returns nil where the mode Async is possible.
+func CanAsync() error {
+	f, err := Create(Async)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // open asks for the kernel's faults first: by the system call, which needs
 // CAP_SYS_PTRACE or vm.unprivileged_userfaultfd, then by the device.
 func open() (fd int, kernelFaults bool, err error) {
