@@ -93,6 +93,9 @@ func TestEvictionUnderStores(t *testing.T) {
 	for round := range 3 {
 		c.do("gc", "ok")
 		for page := 0; page < housePages; page += 7 {
+			// Mapped by a load, so that nobody is told of the store.
+			c.tell(line("load", page))
+			c.answer()
 			c.do(line("store", page, round+page), "ok")
 		}
 		for page := 0; page < housePages; page += 7 {
@@ -240,6 +243,7 @@ func TestHostileAsync(t *testing.T) {
 func TestUnmapsOnItsOwn(t *testing.T) {
 	h := newAsyncHouse(t, Options{})
 	c := h.client(16)
+	c.do("load 3", "ok 0")
 	c.do("store 3 33", "ok")
 	c.do("vanish", "ok")
 	if err := h.handle.Sync(); err != nil {
@@ -250,6 +254,19 @@ func TestUnmapsOnItsOwn(t *testing.T) {
 	if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "not registered") {
 		t.Errorf("%q", lines)
 	}
+}
+
+// What a client had pinned is taken away from it too.
+func TestPinnedPagesAreTakenAway(t *testing.T) {
+	h := newAsyncHouse(t, Options{})
+	c := h.client(16, "GOMAXPROCS=4")
+	c.do("store 1 1", "ok")
+	c.do("pin 1 1", "ok")
+	c.do("leave", "ok")
+	c.do("later store 1 2", "ok")
+	time.Sleep(50 * time.Millisecond) // for the store to happen, if it can
+	h.sees(1, 1)
+	c.kill()
 }
 
 // A window that has nothing stored to is quiet, and stays so.

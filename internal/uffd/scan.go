@@ -103,7 +103,7 @@ func (f *FD) Stored(addr uintptr, n int, regions []Region) (found []Region, done
 	defer f.leave()
 	found, end, err := f.scan(addr, n, scanMode|scanProtect, regions)
 	if errors.Is(err, ErrNotRegistered) {
-		// The page map of a process that has ended is empty. The userfaultfd tells.
+		// On some kernels the page map of a process that has ended is merely empty.
 		if gone := f.protect("scan", addr, n, writeProtectOn); errors.Is(gone, ErrGone) {
 			err = gone
 		}

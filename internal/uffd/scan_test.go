@@ -104,6 +104,11 @@ func TestStoredElsewhere(t *testing.T) {
 		}
 	}
 	c.expectStored(14)
+	c.answer(c.ask(request{Op: "unmap", Page: 10, Count: 1}))
+	var regions [4]Region
+	if _, _, err := c.Stored(c.at(8), 4*pageSize, regions[:]); !errors.Is(err, ErrNotRegistered) {
+		t.Errorf("the middle: %v", err)
+	}
 	c.answer(c.ask(request{Op: "replace", Page: 4, Count: 1}))
 	if _, err := c.stored(14); !errors.Is(err, ErrNotRegistered) {
 		t.Errorf("replaced: %v", err)
