@@ -30,6 +30,9 @@ var (
 	ErrRefused = cache.ErrRefused
 	// ErrHeld says that a page belongs to a Hold that is not released.
 	ErrHeld = cache.ErrHeld
+	// ErrAsync says that pages cannot be held while programs have the volume mapped
+	// without announcing their stores.
+	ErrAsync = cache.ErrAsync
 	// ErrPinned says that a page is pinned and what was asked cannot be done.
 	ErrPinned = cache.ErrPinned
 	// ErrTooManyPins and ErrHoldsFull say that as much is pinned, or held, as may

@@ -93,7 +93,9 @@ func (p *Pool) build(o Options) error {
 		return errors.Join(err, p.floors.close())
 	}
 	p.server = nbd.NewServer(nbd.Options{Exports: exports{p}, Log: o.Log})
-	p.mapper = attach.NewServer(attach.Options{Volumes: p.mapping, Allow: p.mayAttach, Log: o.Log})
+	p.mapper = attach.NewServer(attach.Options{
+		Volumes: p.mapping, Allow: p.mayAttach, Log: o.Log, Announced: p.settings.Attach.Announced,
+	})
 	return nil
 }
 

@@ -102,6 +102,8 @@ type MappedStatus struct {
 	Off      int64  `json:"offset"`
 	Length   int64  `json:"length"`
 	Writable bool   `json:"writable"`
+	// Async says that its stores are not announced.
+	Async bool `json:"async"`
 	// Unannounced is how often the volume's memory was found changed although
 	// nobody had been given write access.
 	Unannounced int64 `json:"unannounced"`
@@ -119,7 +121,7 @@ func (p *Pool) Status() Status {
 	}
 	for _, c := range p.mapper.Stats().Clients {
 		for _, w := range c.Windows {
-			s.Mapped = append(s.Mapped, MappedStatus{c.PID, c.UID, w.Volume, w.Off, w.Length, w.Writable, w.Unannounced})
+			s.Mapped = append(s.Mapped, MappedStatus{c.PID, c.UID, w.Volume, w.Off, w.Length, w.Writable, w.Async, w.Unannounced})
 		}
 	}
 	s.judge()

@@ -32,24 +32,22 @@ const (
 // everything that is read or loaded with a model (fsx, of NeXT's and later every
 // file system's test suite).
 func TestFsx(t *testing.T) {
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			f := &fsx{m: newMachine(t, policy), rng: rand.New(rand.NewPCG(*seedFlag, 5)), model: make([]byte, fsxSize)}
-			f.begin()
-			for i := range *opsFlag {
-				if err := f.step(); err != nil {
-					t.Fatalf("operation %d of seed %d: %v", i, *seedFlag, err)
-				}
-				if f.rng.IntN(*opsFlag/4+1) == 0 {
-					f.end()
-					f.m.close()
-					f.m.open()
-					f.begin()
-				}
+	variants(t, func(t *testing.T, m *machine) {
+		f := &fsx{m: m, rng: rand.New(rand.NewPCG(*seedFlag, 5)), model: make([]byte, fsxSize)}
+		f.begin()
+		for i := range *opsFlag {
+			if err := f.step(); err != nil {
+				t.Fatalf("operation %d of seed %d: %v", i, *seedFlag, err)
 			}
-			f.end()
-		})
-	}
+			if f.rng.IntN(*opsFlag/4+1) == 0 {
+				f.end()
+				f.m.close()
+				f.m.open()
+				f.begin()
+			}
+		}
+		f.end()
+	})
 }
 
 type fsx struct {
@@ -190,7 +188,7 @@ func (c *fsxPipe) ask(op byte, off, n int64, p, got []byte) error {
 
 // fsxChild does what it is asked with the volume mapped, until its input ends.
 func fsxChild(c *attach.Client, _ int, _ *rand.Rand) error {
-	v, err := c.Map("main", 0, fsxSize, attach.ReadWrite)
+	v, err := c.Map("main", 0, fsxSize, storing())
 	if err != nil {
 		return err
 	}
@@ -220,7 +218,7 @@ func fsxChild(c *attach.Client, _ int, _ *rand.Rand) error {
 			err = v.Advise(off, n, attach.DontNeed)
 		case opRemap:
 			if err = v.Close(); err == nil {
-				v, err = c.Map("main", 0, fsxSize, attach.ReadWrite)
+				v, err = c.Map("main", 0, fsxSize, storing())
 			}
 		}
 		if err != nil {

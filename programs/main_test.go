@@ -26,9 +26,34 @@ import (
 // programVar names what a process that a test starts from this binary runs.
 const programVar = "HOLDFAST_PROGRAM"
 
+// asyncVar has a process map volumes in the asynchronous mode; without it each
+// first store to a page is announced.
+const asyncVar = "HOLDFAST_PROGRAM_ASYNC"
+
+// storing are the flags with which a process maps what it stores to.
+func storing() attach.Flags {
+	if os.Getenv(asyncVar) != "" {
+		return attach.ReadWrite | attach.Async
+	}
+	return attach.ReadWrite | attach.Announced
+}
+
+// variants runs a test for each policy and in both modes.
+func variants(t *testing.T, f func(t *testing.T, m *machine)) {
+	for _, policy := range []string{"wait", "copy"} {
+		for _, mode := range []uffd.Mode{uffd.Announced, uffd.Async} {
+			name := policy + "/announced"
+			if mode == uffd.Async {
+				name = policy + "/async"
+			}
+			t.Run(name, func(t *testing.T) { f(t, newMachine(t, policy, mode)) })
+		}
+	}
+}
+
 var (
 	seedFlag = flag.Uint64("seed", 0, "replay the random choices of this seed")
-	opsFlag  = flag.Int("ops", 60_000, "how many operations fsx does, for each policy")
+	opsFlag  = flag.Int("ops", 30_000, "how many operations fsx does, for each policy and mode")
 )
 
 func TestMain(m *testing.M) {
@@ -81,18 +106,19 @@ type machine struct {
 	t      *testing.T
 	dir    string
 	socket string
+	mode   uffd.Mode
 	pool   *holdfast.Pool
 	served chan error
 }
 
-func newMachine(t *testing.T, stability string) *machine {
+func newMachine(t *testing.T, stability string, mode uffd.Mode) *machine {
 	t.Helper()
-	fd, err := uffd.Create(uffd.Announced)
+	fd, err := uffd.Create(mode)
 	if err != nil {
 		t.Skipf("this kernel cannot map volumes into other processes: %v", err)
 	}
 	fd.Close()
-	m := &machine{t: t, dir: filepath.Join(t.TempDir(), "p")}
+	m := &machine{t: t, mode: mode, dir: filepath.Join(t.TempDir(), "p")}
 	err = holdfast.Create(m.dir, holdfast.CreateOptions{
 		Legs: []string{m.dir + ".a", m.dir + ".b"}, Size: volumeSize, Stability: stability,
 	})
@@ -176,6 +202,9 @@ func (m *machine) start(name string, number int, env ...string) *exec.Cmd {
 	m.t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", programVar, name, m.socket, number, *seedFlag))
+	if m.mode == uffd.Async {
+		cmd.Env = append(cmd.Env, asyncVar+"=1")
+	}
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/attach"
+	"holdfast.dev/holdfast/internal/uffd"
 )
 
 // programs are what the processes run.
@@ -19,28 +20,23 @@ var programs = map[string]func(c *attach.Client, number int, r *rand.Rand) error
 	"fsx":        fsxChild,
 }
 
-var policies = []string{"wait", "copy"}
-
 // In 2006 the last store to a page was lost, as a run: a file written through a
 // shared mapping in chunks of 1460 bytes, each filled with its number, in random
 // order, under memory pressure; unmapped, dropped, read back.
 func TestChunks2006(t *testing.T) {
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			m := newMachine(t, policy)
-			m.run("chunks2006", 1)
-			m.run("check2006", 1)
-			m.close()
-			m.open()
-			m.run("check2006", 1)
-		})
-	}
+	variants(t, func(t *testing.T, m *machine) {
+		m.run("chunks2006", 1)
+		m.run("check2006", 1)
+		m.close()
+		m.open()
+		m.run("check2006", 1)
+	})
 }
 
 const chunk = 1460
 
 func chunks2006(c *attach.Client, _ int, r *rand.Rand) error {
-	v, err := c.Map("main", 0, 0, attach.ReadWrite)
+	v, err := c.Map("main", 0, 0, storing())
 	if err != nil {
 		return err
 	}
@@ -81,38 +77,35 @@ func check2006(c *attach.Client, _ int, _ *rand.Rand) error {
 // rtorrent's pattern: never a write call; chunks of 64 pages are mapped and
 // unmapped in turn, neighbours share a page, a sync goes on meanwhile.
 func TestRtorrent(t *testing.T) {
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			m := newMachine(t, policy)
-			v := m.volume()
-			stop := make(chan struct{})
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						if err := v.Sync(); err != nil {
-							t.Error(err)
-						}
+	variants(t, func(t *testing.T, m *machine) {
+		v := m.volume()
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if err := v.Sync(); err != nil {
+						t.Error(err)
 					}
-				}
-			})
-			m.run("rtorrent", 1)
-			close(stop)
-			wg.Wait()
-			p := make([]byte, volumeSize)
-			if _, err := v.ReadAt(p, 0); err != nil {
-				t.Fatal(err)
-			}
-			for at := 0; at < torrentEnd; at += 512 {
-				if want := torrentWord(at); binary.LittleEndian.Uint64(p[at:]) != want {
-					t.Fatalf("byte %d holds %x, want %x", at, binary.LittleEndian.Uint64(p[at:]), want)
 				}
 			}
 		})
-	}
+		m.run("rtorrent", 1)
+		close(stop)
+		wg.Wait()
+		p := make([]byte, volumeSize)
+		if _, err := v.ReadAt(p, 0); err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < torrentEnd; at += 512 {
+			if want := torrentWord(at); binary.LittleEndian.Uint64(p[at:]) != want {
+				t.Fatalf("byte %d holds %x, want %x", at, binary.LittleEndian.Uint64(p[at:]), want)
+			}
+		}
+	})
 }
 
 const (
@@ -127,7 +120,7 @@ func rtorrent(c *attach.Client, _ int, r *rand.Rand) error {
 	for _, i := range r.Perm(torrentEnd / torrentStep) {
 		first := i * torrentStep / pageSize * pageSize
 		end := min((i+1)*torrentStep+pageSize-1, volumeSize) / pageSize * pageSize
-		v, err := c.Map("main", int64(first), int64(end-first), attach.ReadWrite)
+		v, err := c.Map("main", int64(first), int64(end-first), storing())
 		if err != nil {
 			return err
 		}
@@ -157,40 +150,37 @@ const (
 // some through write calls; every mark is there in the end (xfstests
 // generic/340 and its kin).
 func TestHoletest(t *testing.T) {
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			m := newMachine(t, policy)
-			v := m.volume()
-			var wg sync.WaitGroup
-			for thread := range holeThreads {
-				wg.Go(func() {
-					r := rand.New(rand.NewPCG(*seedFlag, uint64(thread)))
-					for _, page := range r.Perm(holePages) {
-						p := binary.LittleEndian.AppendUint64(nil, holeMark(page, holeProcesses, thread))
-						if _, err := v.WriteAt(p, holePlace(page, holeProcesses, thread)); err != nil {
-							t.Error(err)
-						}
+	variants(t, func(t *testing.T, m *machine) {
+		v := m.volume()
+		var wg sync.WaitGroup
+		for thread := range holeThreads {
+			wg.Go(func() {
+				r := rand.New(rand.NewPCG(*seedFlag, uint64(thread)))
+				for _, page := range r.Perm(holePages) {
+					p := binary.LittleEndian.AppendUint64(nil, holeMark(page, holeProcesses, thread))
+					if _, err := v.WriteAt(p, holePlace(page, holeProcesses, thread)); err != nil {
+						t.Error(err)
 					}
-				})
-			}
-			m.run("holetest", holeProcesses)
-			wg.Wait()
-			p := make([]byte, holePages*pageSize)
-			if _, err := v.ReadAt(p, 0); err != nil {
-				t.Fatal(err)
-			}
-			for page := range holePages {
-				for process := range holeProcesses + 1 {
-					for thread := range holeThreads {
-						got := binary.LittleEndian.Uint64(p[holePlace(page, process, thread):])
-						if want := holeMark(page, process, thread); got != want {
-							t.Fatalf("page %d: thread %d of process %d marked %x, there is %x", page, thread, process, want, got)
-						}
+				}
+			})
+		}
+		m.run("holetest", holeProcesses)
+		wg.Wait()
+		p := make([]byte, holePages*pageSize)
+		if _, err := v.ReadAt(p, 0); err != nil {
+			t.Fatal(err)
+		}
+		for page := range holePages {
+			for process := range holeProcesses + 1 {
+				for thread := range holeThreads {
+					got := binary.LittleEndian.Uint64(p[holePlace(page, process, thread):])
+					if want := holeMark(page, process, thread); got != want {
+						t.Fatalf("page %d: thread %d of process %d marked %x, there is %x", page, thread, process, want, got)
 					}
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 func holePlace(page, process, thread int) int64 {
@@ -202,7 +192,7 @@ func holeMark(page, process, thread int) uint64 {
 }
 
 func holetest(c *attach.Client, process int, r *rand.Rand) error {
-	v, err := c.Map("main", 0, holePages*pageSize, attach.ReadWrite)
+	v, err := c.Map("main", 0, holePages*pageSize, storing())
 	if err != nil {
 		return err
 	}
@@ -228,6 +218,8 @@ func holetest(c *attach.Client, process int, r *rand.Rand) error {
 // Programs run with one processor too, and with the collector always on: a
 // thread that faults keeps its processor, and must not need another's help.
 func TestOneProcessor(t *testing.T) {
-	m := newMachine(t, "wait")
-	m.run("holetest", holeProcesses, "GOMAXPROCS=1", "GOGC=1")
+	for _, mode := range []uffd.Mode{uffd.Announced, uffd.Async} {
+		m := newMachine(t, "wait", mode)
+		m.run("holetest", holeProcesses, "GOMAXPROCS=1", "GOGC=1")
+	}
 }

@@ -40,29 +40,26 @@ func TestSourceIsDestination(t *testing.T) {
 	if !fd.KernelFaults() {
 		t.Skip("this machine does not deliver the kernel's own faults to this user")
 	}
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			m := newMachine(t, policy)
-			path := filepath.Join(m.dir, "nbd.sock")
-			l, err := m.pool.ListenUnix(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			served := make(chan error, 1)
-			go func() { served <- m.pool.Serve(l) }()
-			m.run("source", sourceProcesses, "HOLDFAST_NBD="+path)
-			m.close()
-			if err := <-served; err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	variants(t, func(t *testing.T, m *machine) {
+		path := filepath.Join(m.dir, "nbd.sock")
+		l, err := m.pool.ListenUnix(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- m.pool.Serve(l) }()
+		m.run("source", sourceProcesses, "HOLDFAST_NBD="+path)
+		m.close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // source writes and reads over NBD with its mapping as the buffer, and compares
 // the mapping with a model.
 func source(c *attach.Client, number int, r *rand.Rand) error {
-	v, err := c.Map("main", int64(number)*sourceBytes, sourceBytes, attach.ReadWrite)
+	v, err := c.Map("main", int64(number)*sourceBytes, sourceBytes, storing())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/attach"
+	"holdfast.dev/holdfast/internal/uffd"
 )
 
 func init() { programs["stall"] = stall }
@@ -22,7 +23,12 @@ const stallPatience = 30 * time.Second
 // With one processor on each side, and the collectors of both always at work, no
 // store or load hangs; the test prints what the longest took.
 func TestStall(t *testing.T) {
-	m := newMachine(t, "wait")
+	t.Run("announced", func(t *testing.T) { stallIn(t, uffd.Announced) })
+	t.Run("async", func(t *testing.T) { stallIn(t, uffd.Async) })
+}
+
+func stallIn(t *testing.T, mode uffd.Mode) {
+	m := newMachine(t, "wait", mode)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	var wg sync.WaitGroup
@@ -61,7 +67,7 @@ func litter(end <-chan struct{}) {
 // took. The processor is shared with a goroutine that makes garbage, so what it
 // takes by turns is in the figures.
 func stall(c *attach.Client, _ int, r *rand.Rand) error {
-	v, err := c.Map("main", 0, 0, attach.ReadWrite)
+	v, err := c.Map("main", 0, 0, storing())
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"holdfast.dev/holdfast"
 	"holdfast.dev/holdfast/attach"
+	"holdfast.dev/holdfast/internal/uffd"
 )
 
 func init() {
@@ -29,39 +30,42 @@ const stormTime = 2 * time.Second
 // calls, until they are killed where they stand. Whatever was under write-out at
 // any moment, the legs are equal.
 func TestStorm(t *testing.T) {
-	for _, policy := range policies {
-		t.Run(policy, func(t *testing.T) {
-			m := newMachine(t, policy)
-			end := make(chan struct{})
-			var wg sync.WaitGroup
-			m.disturb(&wg, end)
-			var processes []*os.Process
-			for i := range 2 {
-				cmd := m.start("storm", i)
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				processes = append(processes, cmd.Process)
-				wg.Go(func() { _ = cmd.Wait() })
+	variants(t, func(t *testing.T, m *machine) {
+		end := make(chan struct{})
+		var wg sync.WaitGroup
+		m.disturb(&wg, end)
+		var processes []*os.Process
+		for i := range 2 {
+			cmd := m.start("storm", i)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(stormTime)
-			for _, p := range processes {
-				_ = p.Kill()
-			}
-			close(end)
-			wg.Wait()
-			m.close()
-		})
-	}
+			processes = append(processes, cmd.Process)
+			wg.Go(func() { _ = cmd.Wait() })
+		}
+		time.Sleep(stormTime)
+		for _, p := range processes {
+			_ = p.Kill()
+		}
+		close(end)
+		wg.Wait()
+		m.close()
+	})
 }
 
 // A process that writes to the memory behind the server's back harms only its
 // own bytes: the legs are equal, and it is counted in its name, not a device's.
+// Where stores are not announced nobody can tell it from them.
 func TestBehindTheBack(t *testing.T) {
+	t.Run("announced", func(t *testing.T) { behindTheBack(t, uffd.Announced) })
+	t.Run("async", func(t *testing.T) { behindTheBack(t, uffd.Async) })
+}
+
+func behindTheBack(t *testing.T, mode uffd.Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can open /proc/self/map_files, which is the way behind the back that this test takes")
 	}
-	m := newMachine(t, "wait")
+	m := newMachine(t, "wait", mode)
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	m.disturb(&wg, end)
@@ -82,7 +86,7 @@ func TestBehindTheBack(t *testing.T) {
 	close(end)
 	wg.Wait()
 	s := m.pool.Status()
-	if s.Cache.Unannounced == 0 || !named {
+	if mode == uffd.Announced && (s.Cache.Unannounced == 0 || !named) {
 		t.Errorf("%d changes were counted as unannounced, in the client's name: %v", s.Cache.Unannounced, named)
 	}
 	for _, l := range s.Legs {
@@ -134,7 +138,7 @@ const stormPages = 64
 
 // storm stores until it is killed.
 func storm(c *attach.Client, _ int, r *rand.Rand) error {
-	v, err := c.Map("main", 0, 2*stormPages*pageSize, attach.ReadWrite)
+	v, err := c.Map("main", 0, 2*stormPages*pageSize, storing())
 	if err != nil {
 		return err
 	}
@@ -147,7 +151,7 @@ func storm(c *attach.Client, _ int, r *rand.Rand) error {
 
 // raw writes through the descriptor of the memory, which no page table guards.
 func raw(c *attach.Client, _ int, r *rand.Rand) error {
-	v, err := c.Map("main", 0, 2*stormPages*pageSize, attach.ReadWrite)
+	v, err := c.Map("main", 0, 2*stormPages*pageSize, storing())
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,9 @@ func describe(s holdfast.Status) string {
 		if m.Writable {
 			access = "to write"
 		}
+		if m.Async {
+			access += ", stores not announced"
+		}
 		fmt.Fprintf(w, "mapped\tby process %d of user %d: %v of %s at %d, %s\n",
 			m.PID, m.UID, config.Size(m.Length), m.Volume, m.Off, access)
 	}

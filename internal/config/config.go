@@ -67,6 +67,9 @@ type Attach struct {
 	Unix string `toml:"unix"`
 	// Allow are the numbers of the users who may, beside the server's own.
 	Allow []uint32 `toml:"allow"`
+	// Announced has each first store to a page announced, also where the kernel
+	// could let it through by itself.
+	Announced bool `toml:"announced"`
 }
 
 // Volume holds what can be set for one volume.

@@ -48,6 +48,7 @@ tcp = "127.0.0.1:0"
 [attach]
 unix = "a.sock"
 allow = [1000, 7]
+announced = true
 [volumes.db]
 stability = "copy"
 `))
@@ -60,7 +61,7 @@ stability = "copy"
 		RegionLog: RegionLog{"idle", Duration(250 * time.Millisecond)},
 		Cache:     Cache{1 << 30, 100e6, 1 << 20, Duration(2 * time.Second)},
 		NBD:       NBD{"s.sock", "127.0.0.1:0"},
-		Attach:    Attach{"a.sock", []uint32{1000, 7}},
+		Attach:    Attach{"a.sock", []uint32{1000, 7}, true},
 		Volumes:   map[string]Volume{"db": {"copy"}},
 	}
 	if !reflect.DeepEqual(c, want) {

@@ -64,6 +64,7 @@ func render(c Config) string {
 		"@tcp@", tcpLine(c.NBD.TCP),
 		"@attach@", line("unix", c.Attach.Unix, d.Attach.Unix),
 		"@allow@", allowLine(c.Attach.Allow),
+		"@announced@", announcedLine(c.Attach.Announced),
 		"@volumes@", volumes(c),
 	).Replace(template)
 }
@@ -81,6 +82,13 @@ func allowLine(uids []uint32) string {
 	}
 	s, _ := json.Marshal(uids) // numbers in TOML look the same
 	return "allow = " + string(s)
+}
+
+func announcedLine(yes bool) string {
+	if !yes {
+		return "# announced = false"
+	}
+	return "announced = true"
 }
 
 func volumes(c Config) string {
