@@ -21,7 +21,8 @@ const (
 func (v *Volume) Pin(off, n int64, mode PinMode) (*Pin, error) { return v.handle.Pin(off, n, mode) }
 
 // Hold is a group of pages that are written but that nobody may write out until
-// the group's Release.
+// the group's Release. It fails with ErrAsync while a program has the volume mapped
+// without announcing its stores, and after that programs have to announce them.
 type Hold = cache.Hold
 
 // Hold begins a group. Close waits for its release.

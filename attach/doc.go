@@ -1,5 +1,6 @@
 // Package attach maps volumes into the memory of other processes, with a pager
-// that announces every store to the cache before it happens.
+// that announces every store to the cache before it happens, or finds it before
+// anything is decided without it.
 //
 // It has both sides: Server, which a Holdfast server runs, and Client, for the
 // programs that map. A client in C is in the folder c, and the protocol below is
@@ -21,11 +22,39 @@
 // inside copy cannot be preempted, so a pager in the same process and the
 // collector would wait for each other for ever.
 //
+// # The asynchronous mode
+//
+// Where the volume's owner has nothing to refuse (cache.SpaceOwner) no store has to
+// be asked for. Then the kernel lifts the write protection by itself, which takes
+// a microsecond (Linux 6.7), and the server, which has the client's page map,
+// finds what was stored to and protects it again in one scan (PAGEMAP_SCAN):
+// before each sync, write-out and decision of the region log, before a page leaves
+// memory, when the window ends, and once in each interval of the cache's flusher,
+// so that a store is known after a second at most. Pages still come in by faults,
+// mapped without write access; a store to one that is not mapped is known, and
+// waits for the dirty limit, as in the other mode.
+//
+// It is chosen by itself for windows that are stored to; the client may insist on
+// it or forbid it, the server forbid it (Options.Announced). While such a window
+// is there nothing can be held (cache.ErrAsync), and where something is held the
+// other mode is chosen. A volume may have windows of both kinds.
+//
+// What a page table has lost (a page that the kernel swapped out or the client
+// dropped) counts as stored to unless its mark of protection is there. So does all
+// that was mapped in an address space that cannot be searched any more, such as
+// that of a client that was killed: its pages that are in memory are written out
+// once more, which needs no reading and cannot err. A page leaves such a window
+// by a hole punch, over which a pipe keeps its last bytes (cache/takeout.go). A
+// window ends that way too: its pages are taken out of the client, for loads as
+// well.
+//
 // # Invariants
 //
 //  1. Write access is given under the page's lock in the cache, to pages that the
 //     cache counts as dirty and mapped writable. When Protect returns nobody in
-//     the window can store to the pages, or the client has been detached.
+//     the window can store to the pages, or the client has been detached. In the
+//     asynchronous mode: what was stored before Collect is told by it or was told
+//     before. A window is searched wherever a page of it was ever mapped.
 //  2. An access that is refused fails at that instruction (SIGBUS, or EFAULT in
 //     a system call), changes no byte, and takes nothing from other pages or other
 //     clients. A later access is asked afresh.
@@ -64,7 +93,8 @@
 // attachment on pages are written out from snapshots, and checksums and all legs
 // get the same snapshot, so the legs stay equal. Such a store may be lost, as
 // nobody announced it; where the cache notices one it is counted
-// (WindowStats.Unannounced).
+// (WindowStats.Unannounced). In the asynchronous mode it cannot be told from
+// others.
 //
 // The descriptor for a window for reading is opened for reading, and the file's
 // mode keeps other users from opening it anew. A process of the server's own
@@ -142,12 +172,15 @@
 //
 // Fields that a request does not use are zero. Requests are answered in any
 // order. Status is 0 for success, 1 access denied, 2 no such volume, 3 invalid, 4
-// failed, 5 closed, 6 no space, 7 refused; the text may say more. The requests:
+// failed, 5 closed, 6 no space, 7 refused, 8 no asynchronous mode; the text may
+// say more. The requests:
 //
 //	1 hello   must be the first. Denied clients are told, and hung up on.
 //	2 map     text: the volume; off and n: the range, in whole pages, n = 0 to the
-//	          end; flags: 1 to store too. The reply has the window's number, the
-//	          range, and with it comes a descriptor of the memory (SCM_RIGHTS).
+//	          end; flags: 1 to store too; then also 2 if the client can do with the
+//	          asynchronous mode, 4 if with no other. The reply has the window's
+//	          number, the range, in flags 2 if the mode is asynchronous, and with it
+//	          comes a descriptor of the memory (SCM_RIGHTS).
 //	          The client maps it at off: shared if it is to store; private and
 //	          for reading otherwise, since the kernel does not watch a shared
 //	          mapping of a descriptor for reading.
@@ -155,9 +188,10 @@
 //	          (SCM_RIGHTS) with which all of it is registered, for missing pages,
 //	          minor faults and write protection. Its features must be exactly
 //	          PAGEFAULT_FLAG_WP, MISSING_SHMEM, THREAD_ID, MINOR_SHMEM,
-//	          EXACT_ADDRESS, WP_HUGETLBFS_SHMEM, WP_UNPOPULATED and POISON. It must
-//	          come soon after the map request, and once. The client keeps its own
-//	          copy open while it uses the memory.
+//	          EXACT_ADDRESS, WP_HUGETLBFS_SHMEM, WP_UNPOPULATED and POISON, and in
+//	          the asynchronous mode WP_ASYNC too. It must come soon after the map
+//	          request, and once. The client keeps its own copy open while it uses
+//	          the memory.
 //	4 sync    window; off and n within the window: makes durable what was stored
 //	          before in the pages that the range touches.
 //	5 advise  window, off and n as for sync; flags: 1 the range will be needed, 3
@@ -169,6 +203,8 @@
 //	          the pin's number in addr. A window's pins end with it.
 //	8 unpin   window; addr: the pin; flags: 1 if nothing was stored through it
 //	          since its pages were last durable.
+//	9 pagemap window, one in the asynchronous mode; with /proc/self/pagemap, open
+//	          for reading (SCM_RIGHTS). It comes once, before serve.
 //
 // A request that cannot be done is answered with a status. Whoever breaks the
 // protocol (another size or magic, a descriptor that is not expected, a
@@ -178,7 +214,7 @@
 //
 // # Locks
 //
-// A page's lock in the cache is taken before window.access, pager and healer.mu;
+// A page's lock in the cache, and its gathering, are taken before window.access, pager and healer.mu;
 // none of these is held while the cache is called. The lock of the set of
 // sessions is taken before session.mu, and guard.mu after all others.
 package attach

@@ -101,10 +101,15 @@ func testStoppedClient(t *testing.T, newHouse func(t testing.TB, o Options) *hou
 // A client finds errors, not zeros and not an endless wait, when the server is
 // killed: in what it has mapped, in what it has not, and while it waits.
 func TestKilledServer(t *testing.T) {
+	t.Run("announced", func(t *testing.T) { killedServer(t, Announced) })
+	t.Run("async", func(t *testing.T) { killedServer(t, Async) })
+}
+
+func killedServer(t *testing.T, mode Flags) {
 	needUffd(t)
 	socket := filepath.Join(t.TempDir(), "attach")
-	s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket)
-	h := &house{t: t, socket: socket}
+	h := &house{t: t, socket: socket, mode: mode}
+	s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket, h.modeEnv())
 	// Without the runtime's signals only the watcher wakes who waits.
 	a := h.client(64, "GOMAXPROCS=4", "GODEBUG=asyncpreemptoff=1")
 	b, d := h.client(64, "GOMAXPROCS=1"), h.client(64)
