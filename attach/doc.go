@@ -214,7 +214,8 @@
 //
 // # Locks
 //
-// A page's lock in the cache, and its gathering, are taken before window.access, pager and healer.mu;
-// none of these is held while the cache is called. The lock of the set of
-// sessions is taken before session.mu, and guard.mu after all others.
+// A page's lock in the cache, and the lock under which it collects stores, are
+// taken before window.access, pager and healer.mu; none of these is held while the
+// cache is called. The lock of the set of sessions is taken before session.mu, and
+// guard.mu after all others.
 package attach

@@ -18,6 +18,9 @@ func testKilledClient(t *testing.T, newHouse func(t testing.TB, o Options) *hous
 	h := newHouse(t, Options{})
 	a, b := h.client(64), h.client(64)
 	for page := range 64 {
+		a.do(line("load", page), "ok 0")
+	}
+	for page := range 64 {
 		a.do(line("store", page, 100+page), "ok")
 	}
 	a.kill()
