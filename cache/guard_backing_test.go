@@ -91,14 +91,16 @@ func TestUnguarded(t *testing.T) {
 
 // A damaged page is refused to those who map it, and its guard is not taken anew
 // because somebody has the memory now.
-func TestDamagedPageIsNotMapped(t *testing.T) {
+func TestDamagedPageIsNotMapped(t *testing.T) { bothModes(t, damagedPageIsNotMapped) }
+
+func damagedPageIsNotMapped(t *testing.T, async bool) {
 	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
 	b.write(fill(3*PageSize, 1), 0)
 	b.flip(1, 5)
 	if err := b.h.Sync(); !errors.Is(err, device.ErrGuard) {
 		t.Fatal(err)
 	}
-	tab := b.attach()
+	tab := b.attachAs(async)
 	if err := tab.load(make([]byte, 1), PageSize); !errors.Is(err, device.ErrGuard) {
 		t.Errorf("a load: %v", err)
 	}

@@ -33,17 +33,24 @@ func (b *bench) attach() *table { return b.attachAs(false) }
 
 func (b *bench) attachAs(async bool) *table {
 	b.t.Helper()
-	t := &table{b: b, async: async, access: map[int64]int{}, stored: map[int64]bool{}}
-	var err error
+	t, err := b.tryAttach(async)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return t
+}
+
+func (b *bench) tryAttach(async bool) (t *table, err error) {
+	t = &table{b: b, async: async, access: map[int64]int{}, stored: map[int64]bool{}}
 	if async {
 		t.a, err = b.m.AttachAsync(t)
 	} else {
 		t.a, err = b.m.Attach(t)
 	}
 	if err != nil {
-		b.t.Fatal(err)
+		return nil, err
 	}
-	return t
+	return t, nil
 }
 
 func bothModes(t *testing.T, f func(t *testing.T, async bool)) {
