@@ -51,10 +51,10 @@ interop:
 	HOLDFAST_INTEROP=1 go test -race -count=1 -timeout 20m -v ./interop
 
 # A million operations of fsx on a mapped volume: a quarter of them for each policy
-# in each mode.
+# in each mode; and volumes that are resized under who has them mapped.
 mapped:
 	go test -count=1 -timeout 20m ./programs -run Fsx -v -args -ops 250000
-	go test -count=1 -timeout 20m ./attach -run Resize -v -args -resize-ops 100000
+	go test -count=1 -timeout 20m ./attach -run Resize -v -args -resize-ops 50000
 
 soak: prepare
 	go test -race -tags invariants -count=$(SOAK) -timeout $(SOAKTIME) ./...

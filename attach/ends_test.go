@@ -109,7 +109,7 @@ func TestKilledServer(t *testing.T) {
 }
 
 func killedServer(t *testing.T, mode Flags) {
-	needUffd(t)
+	needMode(t, mode)
 	socket := filepath.Join(t.TempDir(), "attach")
 	h := &house{t: t, socket: socket, mode: mode}
 	s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket, h.modeEnv())

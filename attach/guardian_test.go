@@ -16,18 +16,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rounds is how often a server is killed under a client.
-const rounds = 20
+// rounds is how often a server is killed under a client, in each mode.
+const rounds = 10
 
 // A client whose only processor waits in the middle of a copy is told that the
 // server is gone, whenever that is killed.
 func TestKilledServerUnderCopy(t *testing.T) {
-	needUffd(t)
+	t.Run("announced", func(t *testing.T) { killedServerUnderCopy(t, Announced) })
+	t.Run("async", func(t *testing.T) { killedServerUnderCopy(t, Async) })
+}
+
+func killedServerUnderCopy(t *testing.T, mode Flags) {
+	needMode(t, mode)
 	r := newRand(t)
 	for round := range rounds {
 		socket := filepath.Join(t.TempDir(), "attach")
-		s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket)
-		h := &house{t: t, socket: socket}
+		h := &house{t: t, socket: socket, mode: mode}
+		s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket, h.modeEnv())
 		// Without the runtime's signals only the guardian wakes who waits.
 		c, d := h.client(housePages, "GOMAXPROCS=1"), h.client(housePages, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1")
 		for _, c := range []*child{c, d} {
@@ -93,6 +98,10 @@ func gone(t *testing.T, pid int) {
 // A server that stops by its own will, in the middle of clients' copies, lets
 // them know too, and its guardian ends with it.
 func TestShutdownUnderCopy(t *testing.T) {
+	bothModes(t, testShutdownUnderCopy)
+}
+
+func testShutdownUnderCopy(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	for range 5 {
 		h := newHouse(t, Options{})
 		c := h.client(housePages, "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1")

@@ -69,7 +69,7 @@ type worker struct {
 	p    *pager
 	page int64
 	kind uffd.Kind
-	load bool  // it asks for no more than to have the page shown
+	load bool  // not a store
 	read int64 // the read that brought the fault
 	// granted is the error of the last attempt to give access.
 	granted         error
@@ -109,7 +109,7 @@ func (k *worker) serve(f uffd.Fault) {
 		return
 	}
 	k.page, k.kind, k.granted = w.first+int64(f.Addr-w.addr)/cache.PageSize, f.Kind, nil
-	k.load = !f.Write || w.async
+	k.load = !f.Write
 	var err error
 	switch {
 	case f.Write && w.async:

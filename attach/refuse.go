@@ -51,9 +51,10 @@ func (k *worker) refusePage() error {
 // overtaken says whether what the fault asked for was given since it was read, to
 // a second fault of its thread or to another thread: what was decided before that
 // must not take it away. It may err to that side; then the access is asked again.
+// In the asynchronous mode a store is given no more than a load.
 func (k *worker) overtaken() bool {
 	p := k.p
-	return k.read <= p.opened.at(k.page) || k.load && k.read <= p.shown.at(k.page)
+	return k.read <= p.opened.at(k.page) || (k.load || p.w.async) && k.read <= p.shown.at(k.page)
 }
 
 // given remembers for pages, several to a place, how many reads of faults had

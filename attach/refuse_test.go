@@ -185,7 +185,7 @@ func TestStaleFaultDoesNotPoison(t *testing.T) {
 // Nor may one poison what was given since it was read, to a second fault of the
 // same thread.
 func TestOvertakenFaultDoesNotPoison(t *testing.T) {
-	p := &pager{}
+	p := &pager{w: new(window)}
 	p.shown.note(3, 2, 5)
 	p.opened.note(10, 1, 5)
 	for _, c := range []struct {
@@ -198,6 +198,13 @@ func TestOvertakenFaultDoesNotPoison(t *testing.T) {
 		k := &worker{p: p, page: c.page, read: c.read, load: c.load}
 		if got := k.overtaken(); got != c.want {
 			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	p.w.async = true
+	for page, want := range map[int64]bool{3: true, 5: false} {
+		k := &worker{p: p, page: page, read: 5}
+		if got := k.overtaken(); got != want {
+			t.Errorf("a store to page %d in the asynchronous mode: %v", page, got)
 		}
 	}
 }

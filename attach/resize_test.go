@@ -16,7 +16,7 @@ import (
 	"holdfast.dev/holdfast/device"
 )
 
-var resizeOps = flag.Int("resize-ops", 20_000, "how many operations TestResize does")
+var resizeOps = flag.Int("resize-ops", 10_000, "how many operations TestResize does, in each mode")
 
 const (
 	// resizeWorkers each have a process with the volume mapped, and blocks of
@@ -34,7 +34,12 @@ const (
 // again, what was stored is there unless it was cut off, and where there is no
 // volume nothing can be stored.
 func TestResize(t *testing.T) {
-	h := newHouseOf(t, Options{}, resizeBudget)
+	t.Run("announced", func(t *testing.T) { resizeIn(t, Announced) })
+	t.Run("async", func(t *testing.T) { resizeIn(t, Async) })
+}
+
+func resizeIn(t *testing.T, mode Flags) {
+	h := newHouseIn(t, mode, Options{}, resizeBudget)
 	z := &resized{h: h, rng: newRand(t)}
 	z.size.Store(housePages)
 	workers := make([]*resizeWorker, resizeWorkers)

@@ -110,13 +110,7 @@ func needUffd(t testing.TB) {
 
 func newHouse(t testing.TB, o Options) *house {
 	t.Helper()
-	return newHouseOf(t, o, 16<<20)
-}
-
-// newHouseOf makes a house with a budget in bytes.
-func newHouseOf(t testing.TB, o Options, budget int64) *house {
-	t.Helper()
-	return newHouseIn(t, Announced, o, budget)
+	return newHouseIn(t, Announced, o, 16<<20)
 }
 
 // bothModes runs a test with windows whose stores are announced, and with such
@@ -129,13 +123,18 @@ func bothModes(t *testing.T, f func(t *testing.T, newHouse func(t testing.TB, o 
 	}
 }
 
-// newHouseIn makes a house whose clients ask for a mode.
-func newHouseIn(t testing.TB, mode Flags, o Options, budget int64) *house {
-	t.Helper()
+// needMode skips a test where the machine does not have the mode.
+func needMode(t testing.TB, mode Flags) {
 	needUffd(t)
 	if err := uffd.CanAsync(); mode == Async && err != nil {
 		t.Skip(err)
 	}
+}
+
+// newHouseIn makes a house whose clients ask for a mode, with a budget in bytes.
+func newHouseIn(t testing.TB, mode Flags, o Options, budget int64) *house {
+	t.Helper()
+	needMode(t, mode)
 	h := &house{t: t, mode: mode, socket: filepath.Join(t.TempDir(), "attach")}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(&h.log, nil))

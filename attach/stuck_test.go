@@ -21,6 +21,10 @@ import (
 // A client whose address space is locked, here by itself while a file system of
 // its own does not answer, is detached, and the others do not notice.
 func TestStuckClient(t *testing.T) {
+	bothModes(t, testStuckClient)
+}
+
+func testStuckClient(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	h := newHouse(t, Options{Patience: 300 * time.Millisecond})
 	a, b := h.client(64), h.client(64)
 	a.do("store 1 1", "ok")
@@ -179,6 +183,10 @@ const stranger = 65534
 // Who is another user is refused, unless he is allowed; then he can do what the
 // others can.
 func TestOtherUser(t *testing.T) {
+	bothModes(t, testOtherUser)
+}
+
+func testOtherUser(t *testing.T, newHouse func(t testing.TB, o Options) *house) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can start a process of another user")
 	}
@@ -205,7 +213,7 @@ func TestOtherUser(t *testing.T) {
 				return
 			}
 			h.put(5, 5)
-			c := launch(t, cmd, roleVar+"=client", "HOLDFAST_ATTACH_SOCKET="+socket)
+			c := launch(t, cmd, roleVar+"=client", "HOLDFAST_ATTACH_SOCKET="+socket, h.modeEnv())
 			c.do("map vol 0 16", "ok")
 			c.do("load 5", "ok 5")
 			c.do("store 1 1", "ok")
