@@ -44,9 +44,7 @@ func TestC(t *testing.T) {
 	c.do("store 5 53", "ok")
 	h.sees(5, 53)
 	c.do("unmap", "ok")
-	if st := h.server.Stats(); len(st.Clients) != 1 || len(st.Clients[0].Windows) != 0 {
-		t.Errorf("%+v", st)
-	}
+	h.clients(0)
 }
 
 func TestCAsync(t *testing.T) {
@@ -73,10 +71,15 @@ func TestCAsync(t *testing.T) {
 // A thread that waits when the server is killed gets a signal: here the one that
 // watches is another.
 func TestCKilledServer(t *testing.T) {
-	needUffd(t)
-	socket := filepath.Join(t.TempDir(), "attach")
-	s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+socket)
-	c := demo(t, socket)
+	t.Run("announced", func(t *testing.T) { killedServerOfC(t, Announced) })
+	t.Run("async", func(t *testing.T) { killedServerOfC(t, Async, "async") })
+}
+
+func killedServerOfC(t *testing.T, mode Flags, args ...string) {
+	needMode(t, mode)
+	h := &house{t: t, socket: filepath.Join(t.TempDir(), "attach"), mode: mode}
+	s := start(t, "server", "HOLDFAST_ATTACH_SOCKET="+h.socket, h.modeEnv())
+	c := demo(t, h.socket, args...)
 	c.do("store 1 1", "ok")
 	s.stop()
 	c.tell("load 2")

@@ -17,8 +17,7 @@ static void failed(int sig)
 int main(int argc, char **argv)
 {
 	struct sigaction on_fault = { .sa_handler = failed };
-	struct holdfast_map m;
-	struct holdfast *h;
+	struct holdfast h;
 	char line[100];
 	static unsigned long page;
 	int value, err;
@@ -26,18 +25,18 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	sigaction(SIGBUS, &on_fault, NULL);
 	sigaction(SIGSEGV, &on_fault, NULL);
-	if (argc < 3 || !(h = holdfast_open(argv[1])) ||
-	    holdfast_map(h, argv[2], 0, 0, argc > 3 ? HOLDFAST_ASYNC : HOLDFAST_WRITE, &m) || m.async != (argc > 3)) {
+	if (argc < 3 || holdfast_map(&h, argv[1], argv[2], 0, 0, argc > 3 ? HOLDFAST_ASYNC : HOLDFAST_WRITE) ||
+	    h.async != (argc > 3)) {
 		perror("demo");
 		return 1;
 	}
 	puts("ok");
 	while (fgets(line, sizeof line, stdin)) {
-		volatile unsigned char *p = m.addr;
+		volatile unsigned char *p = h.addr;
 
 		if (sigsetjmp(back, 1)) {
 			puts("error signal");
-			holdfast_advise(&m, page * 4096, 4096, HOLDFAST_DONTNEED);
+			holdfast_advise(&h, page * 4096, 4096, HOLDFAST_DONTNEED);
 			continue;
 		}
 		err = 0;
@@ -47,12 +46,11 @@ int main(int argc, char **argv)
 		} else if (sscanf(line, "store %lu %d", &page, &value) == 2) {
 			p[page * 4096] = value;
 		} else if (strcmp(line, "sync\n") == 0) {
-			err = holdfast_sync(&m, 0, m.len);
+			err = holdfast_sync(&h, 0, h.len);
 		} else if (strcmp(line, "unmap\n") == 0) {
-			err = holdfast_unmap(&m);
+			err = holdfast_unmap(&h);
 		}
 		puts(err ? "error" : "ok");
 	}
-	holdfast_close(h);
 	return 0;
 }
