@@ -46,7 +46,8 @@
 // once more, which needs no reading and cannot err. A page leaves such a window
 // by a hole punch, over which a pipe keeps its last bytes (cache/takeout.go). A
 // window ends that way too: its pages are taken out of the client, for loads as
-// well.
+// well. Only those stay that somebody else has pinned, until the client unmaps
+// them; what it stores there is like a store behind the server's back.
 //
 // # Invariants
 //
