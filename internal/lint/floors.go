@@ -43,6 +43,7 @@ var helpers = map[string][]string{
 	"internal/groupcommit": {"internal/invariants", "internal/seam"},
 	"internal/guard":       {},
 	"internal/limitlog":    {},
+	"internal/eventlog":    {},
 	"internal/clients":     {},
 	"internal/lint":        {},
 }
