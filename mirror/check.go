@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
@@ -145,16 +146,20 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 }
 
 func (r *Report) comparePiece(legs []*found, base, off int64, want, got []byte) {
-	if !r.readPiece(legs[0], base, off, want) {
+	// A block that does not fit its guard is named with its leg, and not once more
+	// because another leg has it as it was written.
+	rotten := make([]bool, len(want)/BlockSize)
+	if !r.readPiece(legs[0], base, off, want, rotten) {
 		return
 	}
 	for _, f := range legs[1:] {
-		if !r.readPiece(f, base, off, got) {
+		known := slices.Clone(rotten)
+		if !r.readPiece(f, base, off, got, known) {
 			continue
 		}
 		r.BytesCompared += int64(len(got))
 		for at := 0; at < len(want); at += BlockSize {
-			if n := differing(want[at:], got[at:]); n > 0 {
+			if n := differing(want[at:], got[at:], known[at/BlockSize:]); n > 0 {
 				r.problem("%s and %s differ in %d bytes at %d of the data", legs[0].Name, f.Name, n, off+int64(at))
 				at += n
 			}
@@ -162,8 +167,9 @@ func (r *Report) comparePiece(legs []*found, base, off int64, want, got []byte) 
 	}
 }
 
-// readPiece reads from a leg, and checks what it reads against its guards.
-func (r *Report) readPiece(f *found, base, off int64, p []byte) bool {
+// readPiece reads from a leg, checks what it reads against its guards, and notes
+// the blocks that do not fit.
+func (r *Report) readPiece(f *found, base, off int64, p []byte, rotten []bool) bool {
 	if _, err := f.Dev.ReadAt(p, base+off); err != nil {
 		r.problem("%s: %d bytes at %d of the data cannot be read: %v", f.Name, len(p), off, err)
 		return false
@@ -182,15 +188,16 @@ func (r *Report) readPiece(f *found, base, off int64, p []byte) bool {
 		t, at := guard.Tuple(tuples[i*guard.TupleSize:]), off+int64(i)*BlockSize
 		if !binding.Holds(t, uint64(at/BlockSize), p[i*BlockSize:][:BlockSize]) {
 			r.problem("%s: the block at %d of the data does not fit its guard", f.Name, at)
+			rotten[i] = true
 		}
 	}
 	return true
 }
 
 // differing returns the length of the run of blocks at the start of a and b
-// that differ.
-func differing(a, b []byte) (n int) {
-	for n < len(a) && !bytes.Equal(a[n:n+BlockSize], b[n:n+BlockSize]) {
+// that differ and are not named yet.
+func differing(a, b []byte, named []bool) (n int) {
+	for n < len(a) && !named[n/BlockSize] && !bytes.Equal(a[n:n+BlockSize], b[n:n+BlockSize]) {
 		n += BlockSize
 	}
 	return n
