@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -57,18 +58,25 @@ func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, e
 
 // open opens the mirror on some view of the set's legs.
 func (s *legSet) open(legs []mirror.Leg, o mirror.Options) (*mirror.Mirror, error) {
+	var lost []string // named to be done without, of those that are absent
 	for _, w := range s.without {
-		if !slices.Contains(s.paths, w) && slices.Contains(s.paths, under(s.dir, w)) {
-			w = under(s.dir, w)
+		if path, ok := s.find(w, s.paths); ok {
+			lost = append(lost, path)
+		} else if path, ok := s.find(w, s.names()); ok {
+			o.Without = append(o.Without, path)
+		} else {
+			o.Without = append(o.Without, w) // a UUID
 		}
-		o.Without = append(o.Without, w)
 	}
 	m, err := mirror.Open(legs, o)
 	choice := (*mirror.ChoiceError)(nil)
+	if errors.Is(err, ErrNoLeg) {
+		return nil, fmt.Errorf("%w; the pool has %s", err, strings.Join(append(s.names(), s.paths...), ", "))
+	}
 	if !errors.As(err, &choice) {
 		return m, err
 	}
-	if errors.Is(err, ErrLegMissing) && s.named(o.Without, len(choice.Legs)) {
+	if errors.Is(err, ErrLegMissing) && s.allNamed(lost, len(choice.Legs)) {
 		// The mirror knows those who are not there by UUID only.
 		o.Without = append(o.Without, choice.Legs...)
 		return mirror.Open(legs, o)
@@ -81,11 +89,31 @@ func (s *legSet) open(legs []mirror.Leg, o mirror.Options) (*mirror.Mirror, erro
 		err, s.dir, strings.Join(names, " --force-without "))
 }
 
-// named says whether as many absent legs as are missing are named as ones to do
+// names returns the paths of the legs that are there.
+func (s *legSet) names() (names []string) {
+	for _, l := range s.legs {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// find returns which of some paths a person means: as it is, or as holdfast.toml
+// has it.
+func (s *legSet) find(name string, paths []string) (string, bool) {
+	abs, _ := filepath.Abs(name)
+	for _, path := range paths {
+		if at, _ := filepath.Abs(path); name == path || under(s.dir, name) == path || abs == at {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+// allNamed says whether as many absent legs as are missing are named as ones to do
 // without, and no absent leg is not.
-func (s *legSet) named(without []string, missing int) bool {
+func (s *legSet) allNamed(lost []string, missing int) bool {
 	for _, path := range s.paths {
-		if !slices.Contains(without, path) {
+		if !slices.Contains(lost, path) {
 			return false
 		}
 	}

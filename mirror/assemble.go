@@ -69,6 +69,9 @@ func assembleGiven(legs []Leg, without []string) (*assembly, error) {
 	if len(all) == 0 {
 		return nil, bad[0].why
 	}
+	if err := allKnown(without, all, bad); err != nil {
+		return nil, err
+	}
 	a, err := assemble(all, without)
 	if len(bad) > 0 && errors.Is(err, ErrMissing) {
 		return nil, bad[0].why
@@ -81,6 +84,24 @@ func assembleGiven(legs []Leg, without []string) (*assembly, error) {
 		return nil, a.strangers[0].why // most likely it is the one that lacks
 	}
 	return a, nil
+}
+
+// allKnown says whether each leg to be done without is one that was given, or one
+// that some superblock lists: a name that is mistyped would go unnoticed where the
+// pool can do without anyway.
+func allKnown(without []string, all []*found, bad []stranger) error {
+	for _, name := range without {
+		known := slices.ContainsFunc(bad, func(s stranger) bool { return s.Name == name })
+		for _, f := range all {
+			known = known || f.isNamed(name) || slices.ContainsFunc(f.sb.members, func(v member) bool {
+				return v.state != Removed && isNamed(name, v.leg, "")
+			})
+		}
+		if !known {
+			return fmt.Errorf("%w: %s, which is to be done without", ErrNoLeg, name)
+		}
+	}
+	return nil
 }
 
 // assemble says whether the legs make a pool that may be used, and how. The
