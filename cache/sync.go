@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 )
@@ -104,7 +105,7 @@ func (m *Mapping) flush() error {
 	u.fail(other)
 	if first {
 		m.errs.set(err)
-		m.c.o.Log.Error("flush failed", "volume", m.o.Name, "err", err)
+		m.c.o.Log.Error("flush failed", eventlog.Key, eventlog.FlushFailed, "volume", m.o.Name, "err", err)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 )
@@ -164,7 +165,7 @@ func (m *Mapping) writeFailed(r *run, err error) {
 	err = fmt.Errorf("cache: %s: %w: %d bytes at %d stay in memory and are tried again: %w",
 		m.o.Name, ErrWriteOut, r.count*PageSize, r.n*PageSize, err)
 	m.errs.set(err)
-	m.c.o.Log.Error("write-out failed", "volume", m.o.Name, "offset", r.n*PageSize, "bytes", r.count*PageSize, "err", err)
+	m.c.o.Log.Error("write-out failed", eventlog.Key, eventlog.WriteOutFailed, "volume", m.o.Name, "offset", r.n*PageSize, "bytes", r.count*PageSize, "err", err)
 }
 
 // batch runs write-outs side by side, up to batchDepth of them.

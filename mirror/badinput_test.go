@@ -188,7 +188,7 @@ func TestOneSuperblockBroken(t *testing.T) {
 		}
 		var log bytes.Buffer
 		m := open(t, legs, logged(&log))
-		if !strings.Contains(log.String(), `level=WARN msg="one superblock is broken: the other serves, and it is written anew" leg=a`) {
+		if !strings.Contains(log.String(), `level=WARN msg="one superblock is broken: the other serves, and it is written anew" event=leg-repaired leg=a`) {
 			t.Errorf("logged %s", &log)
 		}
 		must(t, m.Close())
@@ -265,7 +265,7 @@ func TestTornLog(t *testing.T) {
 	if c := m.Status(); c.Regions.MaybeDirty != 16 || c.Resync.RegionsLeft != 16 {
 		t.Errorf("after both slots were torn: %+v", c)
 	}
-	if !strings.Contains(log.String(), `neither slot of a block can be read: all its regions count as dirty" leg=b block=0`) {
+	if !strings.Contains(log.String(), `neither slot of a block can be read: all its regions count as dirty" event=leg-repaired leg=b block=0`) {
 		t.Errorf("logged %s", &log)
 	}
 }

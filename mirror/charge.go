@@ -1,9 +1,13 @@
 package mirror
 
 import (
+	"errors"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -36,36 +40,72 @@ func (f *faults) add(n int) bool {
 	return f.n > maxFaults && !f.forgive
 }
 
+// charge counts an error of a leg under its kind, and tells of it. The offset is
+// one on the leg; a length of 0 is none.
+func (m *Mirror) charge(l *leg, kind *atomic.Uint64, op string, off, n int64, err error) {
+	kind.Add(1)
+	event, what := eventlog.LegError, "leg could not do what it was asked"
+	if errors.Is(err, device.ErrTimeout) {
+		l.timeouts.Add(1)
+		event, what = eventlog.LegTimeout, "leg did not answer in time"
+	}
+	args := []any{eventlog.Key, event, "leg", l.name, "op", op}
+	if n > 0 {
+		args = append(args, "leg_offset", off, "length", n)
+	}
+	m.slog.Warn(what, append(args, "error", err)...)
+}
+
 // chargeLegs tells which leg was wrong about what, and counts what no leg knew.
 func (md *mender) chargeLegs() {
 	m := md.m
-	if md.undecided != 0 {
-		n := bits.OnesCount64(md.undecided)
-		m.undecided.Add(uint64(n))
+	md.each(md.undecided, func(off, n int64) {
+		m.undecided.Add(uint64(n / BlockSize))
 		m.slog.Warn("blocks were in flight when the pool stopped, and no leg has one that fits its guard: what the source has is kept",
-			"leg", m.leg(md.source).name, "offset", md.off+int64(bits.TrailingZeros64(md.undecided))*BlockSize, "blocks", n)
-	}
+			eventlog.Key, eventlog.BlockUndecided, "leg", m.leg(md.source).name, "offset", off, "length", n)
+	})
 	for i, l := range m.legs() {
 		if !md.in.has(i) {
 			continue
 		}
-		if unread := bits.OnesCount64(md.blocks() &^ md.have[i]); unread > 0 && l.faults.add(unread) {
+		wrong, unread := md.faulty[i], md.blocks()&^md.have[i]
+		l.guardErrors.Add(uint64(bits.OnesCount64(wrong)))
+		md.tellLeg(l, eventlog.BlockHealed, "checksum", "leg holds something else than was written to it: healed from another", wrong&^md.bad)
+		md.tellLeg(l, eventlog.BlockHealed, "read", "leg cannot be read there: it is written from another", unread&^md.bad)
+		if n := bits.OnesCount64(wrong | unread); n > 0 && l.faults.add(n) {
 			m.giveUpOn(i)
 		}
-		blocks := bits.OnesCount64(md.faulty[i])
-		if blocks == 0 {
-			continue
+	}
+	md.each(md.bad, func(off, n int64) {
+		m.slog.Error("no leg has what was written there: it is lost until it is written anew",
+			eventlog.Key, eventlog.BlockLost, "offset", off, "length", n, "error", md.lost)
+	})
+}
+
+// tellBad tells what chargeLegs would, when nothing is to be changed.
+func (md *mender) tellBad() {
+	for i, l := range md.m.legs() {
+		if md.in.has(i) {
+			md.tellLeg(l, eventlog.BlockBad, "checksum", "leg holds something else than was written to it: left as it is", md.faulty[i])
+			md.tellLeg(l, eventlog.BlockBad, "read", "leg cannot be read there: left as it is", md.blocks()&^md.have[i])
 		}
-		l.guardErrors.Add(uint64(blocks))
-		at := md.off + int64(bits.TrailingZeros64(md.faulty[i]))*BlockSize
-		if lost := bits.OnesCount64(md.faulty[i] & md.bad); lost > 0 {
-			m.slog.Error("leg holds something else than was written to it, and no other leg has it", "leg", l.name, "offset", at, "blocks", blocks, "lost", lost)
-		} else {
-			m.slog.Warn("leg holds something else than was written to it: healed from another", "leg", l.name, "offset", at, "blocks", blocks)
-		}
-		if l.faults.add(blocks) {
-			m.giveUpOn(i)
-		}
+	}
+}
+
+// tellLeg tells of some blocks of a leg.
+func (md *mender) tellLeg(l *leg, event, kind, what string, blocks uint64) {
+	md.each(blocks, func(off, n int64) {
+		md.m.slog.Warn(what, eventlog.Key, event, "leg", l.name, "kind", kind, "offset", off, "length", n)
+	})
+}
+
+// each calls f for each run of blocks of the piece in a mask.
+func (md *mender) each(blocks uint64, f func(off, n int64)) {
+	for left := blocks & md.blocks(); left != 0; {
+		from := bits.TrailingZeros64(left)
+		count := bits.TrailingZeros64(^(left >> from))
+		f(md.off+int64(from)*BlockSize, int64(count)*BlockSize)
+		left &^= (1<<count - 1) << from
 	}
 }
 

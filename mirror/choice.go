@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/internal/eventlog"
 )
 
 // ChoiceError is a refusal that a person may override by naming legs: in
@@ -109,7 +111,8 @@ func (m *Mirror) setAsideUnflushed(a *assembly) error {
 	if err := m.mayFail(missed, err); err != nil {
 		return err
 	}
-	m.slog.Error("legs fail: they are left alone, and what they miss is remembered", "legs", missed.len(), "error", err)
+	m.slog.Error("legs fail: they are left alone, and what they miss is remembered",
+		eventlog.Key, eventlog.LegFailed, "legs", missed.len(), "error", err)
 	a.gone |= missed
 	ms.absent |= missed
 	ms.word.Store(rollCall(ms.view, ms.absent).word())

@@ -182,7 +182,7 @@
 //	      regions.mu                never across I/O; regions.committing stands in
 //	      leg.flushMu               across one flush of one device
 //	      fanouts.mu, fanout.mu     never across I/O
-//	      stores of buffers, faults.mu, scrub.mu
+//	      stores of buffers, faults.mu, scrub.mu, bout.mu
 //
 // The owner is called with cycle.mu held and nothing else.
 //

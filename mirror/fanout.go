@@ -29,6 +29,11 @@ const (
 	opRecord  // write both superblocks
 )
 
+// String names the operation in messages.
+func (o legOp) String() string {
+	return [...]string{"write", "discard", "zero", "discard guards", "write guards", "flush", "write region log", "write superblocks"}[o]
+}
+
 // fanout does one operation on several legs at once and waits for all of them.
 // The caller takes one leg itself. Fanouts are kept and used again, with the
 // functions that they start, so that a write allocates nothing.
@@ -141,6 +146,9 @@ func (f *fanout) do(i int) error {
 	l := f.m.leg(i)
 	at := f.m.geo.dataOff() + f.off
 	guards := f.m.geo.areas[areaGuards]
+	if f.op == opUnguard {
+		at = guards.off + f.off
+	}
 	seam.Point("mirror.leg", uint64(at))
 	var err error
 	switch f.op {
@@ -151,7 +159,7 @@ func (f *fanout) do(i int) error {
 	case opZero:
 		err = l.dev.WriteZeroes(at, f.n)
 	case opUnguard:
-		err = l.dev.Discard(guards.off+f.off, f.n)
+		err = l.dev.Discard(at, f.n)
 	case opGuards:
 		err = f.m.flusher.staged.write(l, guards)
 	case opFlush:
@@ -164,7 +172,7 @@ func (f *fanout) do(i int) error {
 		err = writeCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
 	}
 	if err != nil {
-		l.charge(&l.writeErrors, err)
+		f.m.charge(l, &l.writeErrors, f.op.String(), at, f.n, err)
 		return fmt.Errorf("leg %s: %w", l.name, err)
 	}
 	return nil

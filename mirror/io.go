@@ -125,7 +125,7 @@ func (m *Mirror) legExtents(off, n int64, more *bool, yield func(device.Extent) 
 		if err == nil {
 			return nil
 		}
-		l.charge(&l.readErrors, err)
+		m.charge(l, &l.readErrors, "extents", base+off, end-off, err)
 		if first == nil {
 			first = fmt.Errorf("leg %s: %w", l.name, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/rangelock"
 )
 
@@ -38,7 +39,7 @@ func (m *Mirror) Attach(given Leg, force bool) error {
 			// without the others its own log alone knows.
 			clear(bits)
 		}
-		return m.letIn(i, l, bits, own)
+		return m.letIn("attach", i, l, bits, own)
 	})
 }
 
@@ -49,7 +50,7 @@ func (m *Mirror) Add(given Leg) error {
 		if err != nil {
 			return err
 		}
-		return m.fill(i, given, uuid.Nil, false)
+		return m.fill("add", i, given, uuid.Nil, false)
 	})
 }
 
@@ -72,7 +73,7 @@ func (m *Mirror) Replace(name string, given Leg) error {
 				return err
 			}
 		}
-		return m.fill(i, given, v.leg, own)
+		return m.fill("replace", i, given, v.leg, own)
 	})
 }
 
@@ -175,7 +176,7 @@ func (m *Mirror) vacancy() (int, error) {
 
 // fill makes a leg of a device that held none, or only the leg old, and lets it
 // in as one that may lack all that there is.
-func (m *Mirror) fill(i int, given Leg, old uuid.UUID, own bool) error {
+func (m *Mirror) fill(op string, i int, given Leg, old uuid.UUID, own bool) error {
 	if need := m.geo.legSize(); given.Dev.Size() < need {
 		return fmt.Errorf("%w: %s is %d bytes, and a leg of this pool takes %d", ErrTooSmall, given.Name, given.Dev.Size(), need)
 	}
@@ -200,7 +201,7 @@ func (m *Mirror) fill(i int, given Leg, old uuid.UUID, own bool) error {
 	}
 	// Only the sequence numbers count: what is written goes on from them.
 	l.readLog(&m.geo, make([]uint64, len(m.regions.want)))
-	return m.letIn(i, l, bits, own)
+	return m.letIn(op, i, l, bits, own)
 }
 
 // eraseSupers makes sure that no superblock of a device is found again.
@@ -245,7 +246,7 @@ func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
 // region whose bit is set, or in bits, is durably marked on all legs before the
 // leg is listed, and awaits resync. With own the device was the Mirror's before,
 // and stays so after an error. Requires cycle.mu and resync.mu.
-func (m *Mirror) letIn(i int, l *leg, bits []uint64, own bool) error {
+func (m *Mirror) letIn(op string, i int, l *leg, bits []uint64, own bool) error {
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	if m.closed.Load() {
@@ -267,7 +268,7 @@ func (m *Mirror) letIn(i int, l *leg, bits []uint64, own bool) error {
 		if err != nil {
 			m.slog.Error("leg is joining, and the next operation has to make that durable", "leg", l.name, "error", err)
 		}
-		m.slog.Info("leg is joining: it is given what it lacks", "leg", l.name, "uuid", l.uuid, "regions", m.regions.awaitingCount.Load())
+		m.slog.Info("leg is joining: it is given what it lacks", eventlog.Key, eventlog.LegJoining, "how", op, "leg", l.name, "uuid", l.uuid, "regions", m.regions.awaitingCount.Load())
 		return nil
 	case !own:
 		m.publish(i, emptyLeg(l.name, l.uuid))
@@ -329,7 +330,7 @@ func (m *Mirror) promote() bool {
 	}
 	for i, l := range m.legs() {
 		if ready.has(i) && m.inSync().has(i) {
-			m.slog.Info("leg is in sync", "leg", l.name, "uuid", l.uuid)
+			m.slog.Info("leg is in sync", eventlog.Key, eventlog.LegInSync, "leg", l.name, "uuid", l.uuid)
 		}
 	}
 	return ready != 0

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/internal/eventlog"
 )
 
 // Fail takes a leg out of use, as if it had failed, and closes its device. What
@@ -35,13 +37,12 @@ func (m *Mirror) takeOut(op, name string, to MemberState) error {
 		}
 		gone = m.leg(i)
 		if to != ms.view[i].state {
-			m.slog.Warn("leg is taken out of use, as was asked", "leg", gone.name, "uuid", gone.uuid, "state", to)
+			m.slog.Warn("leg is taken out of use, as was asked", eventlog.Key, eventlog.LegTakenOut, "leg", gone.name, "uuid", gone.uuid, "state", to)
 			m.mark(i, to)
 		}
 		legs := slices.Clone(m.legs())
 		legs[i] = emptyLeg(gone.name, gone.uuid)
-		legs[i].readErrors.Store(gone.readErrors.Load())
-		legs[i].writeErrors.Store(gone.writeErrors.Load())
+		legs[i].recall(gone.errors())
 		m.legTable.Store(&legs)
 		return nil
 	})
@@ -59,7 +60,8 @@ func (m *Mirror) letGo(l *leg) {
 	}
 }
 
-// publish puts a leg in its place and returns what was there; nil is no place.
+// publish puts a leg in its place and returns what was there; nil is no place. What
+// the leg was charged with before stays with it.
 func (m *Mirror) publish(i int, l *leg) (before *leg) {
 	m.members.mu.Lock()
 	defer m.members.mu.Unlock()
@@ -67,6 +69,9 @@ func (m *Mirror) publish(i int, l *leg) (before *leg) {
 	if i < len(legs) {
 		before = legs[i]
 		legs = slices.Delete(legs, i, i+1)
+	}
+	if l != nil && before != nil && l.uuid == before.uuid {
+		l.recall(before.errors())
 	}
 	if l != nil {
 		legs = slices.Insert(legs, i, l)

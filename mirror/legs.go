@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 )
@@ -17,7 +18,7 @@ type leg struct {
 	name string
 	uuid uuid.UUID
 	dev  device.Device // absent{} if there is none
-	// Reads and writes that failed since the pool was opened.
+	// Reads and writes that failed since this was last cleared.
 	readErrors, writeErrors atomic.Uint64
 	// timeouts is how many of these failed for want of an answer.
 	timeouts atomic.Uint64
@@ -43,14 +44,6 @@ type leg struct {
 	// a block to write from. Whoever commits the log owns them.
 	seq    []uint64
 	logBuf []byte
-}
-
-// charge counts an error of the leg under its kind.
-func (l *leg) charge(kind *atomic.Uint64, err error) {
-	kind.Add(1)
-	if errors.Is(err, device.ErrTimeout) {
-		l.timeouts.Add(1)
-	}
 }
 
 // flush flushes the device. All flushes of a leg come through here.
@@ -145,7 +138,7 @@ func (m *Mirror) fail(legs legMask, cause error) {
 		if legs.has(i) {
 			m.mark(i, Failed)
 			m.slog.Error("leg failed: it is left alone, and what it misses is remembered",
-				"leg", l.name, "uuid", l.uuid, "legs_left", (in &^ legs).len(), "error", cause)
+				eventlog.Key, eventlog.LegFailed, "leg", l.name, "uuid", l.uuid, "legs_left", (in &^ legs).len(), "error", cause)
 		} else if m.members.absent.has(i) && m.members.view[i].state != Removed {
 			// Opening gives it up, and this is its first change: what lists it as
 			// in sync may be one generation ahead of it, never two.

@@ -108,6 +108,7 @@ func (md *mender) mend(off, n int64, how mendFlags) error {
 		}
 	}
 	if how&mendLook != 0 {
+		md.tellBad()
 		return nil
 	}
 	return md.carryOut(b, how)
@@ -312,7 +313,7 @@ func (md *mender) writeLegs() error {
 			seam.Point("mirror.heal", uint64(md.off)+uint64(from)*BlockSize)
 			at := int64(from) * BlockSize
 			if e := writeFull(m.leg(leg), md.out[at:][:count*BlockSize], m.geo.dataOff()+md.off+at); e != nil {
-				m.leg(leg).charge(&m.leg(leg).writeErrors, e)
+				m.charge(m.leg(leg), &m.leg(leg).writeErrors, "heal", m.geo.dataOff()+md.off+at, int64(count)*BlockSize, e)
 				err, ok = fmt.Errorf("leg %s: %w", m.leg(leg).name, e), ok&^(1<<leg)
 			}
 			left &^= (1<<count - 1) << from

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
 )
@@ -28,6 +29,12 @@ type Options struct {
 	// Without names legs to do without, as a person says who has read what a
 	// ChoiceError is about: by UUID, or by the name of a leg that is given. They are failed, and set aside if they are given.
 	Without []string
+	// Past is what the pool was before, as Status.Past told it; without, errors are
+	// counted from Open on.
+	Past Past
+	// ResyncShare is which part of the time the resync may take, above 0 up to 1;
+	// the rest is left to others. 0 is all of it.
+	ResyncShare float64
 }
 
 // Mirror is an open pool: a device whose bytes are on every leg.
@@ -107,6 +114,9 @@ func (o *Options) complete() error {
 	if o.Period == 0 {
 		o.Period = DefaultPeriod
 	}
+	if err := checkShare(o.ResyncShare); err != nil {
+		return err
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +152,8 @@ func newMirror(a *assembly, o Options) *Mirror {
 		legs = append(legs, f.leg())
 	}
 	m.legTable.Store(&legs)
+	m.recall(o.Past)
+	m.resync.share.store(o.ResyncShare)
 	for _, s := range a.strangers {
 		m.strangers = append(m.strangers, s.Leg)
 	}
@@ -151,18 +163,18 @@ func newMirror(a *assembly, o Options) *Mirror {
 // report logs what was found amiss and is no reason to refuse.
 func (m *Mirror) report(a *assembly) {
 	for _, s := range a.strangers {
-		m.slog.Warn("a device is left alone: attach it, replace a leg with it, or leave it out", "device", s.Name, "error", s.why)
+		m.slog.Warn("a device is left alone: attach it, replace a leg with it, or leave it out", eventlog.Key, eventlog.LegStranger, "device", s.Name, "error", s.why)
 	}
 	for i, f := range a.byIndex {
 		switch l := m.leg(i); {
 		case !a.roll.present.has(i):
 		case a.gone.has(i):
-			m.slog.Error("leg is not there: the pool goes on without it, and what it misses is remembered until it is attached", "leg", l.name, "uuid", l.uuid)
+			m.slog.Error("leg is not there: the pool goes on without it, and what it misses is remembered until it is attached", eventlog.Key, eventlog.LegAbsent, "leg", l.name, "uuid", l.uuid)
 		case !a.roll.targets().has(i):
-			m.slog.Warn("leg is listed as failed: it is left alone until it is attached, and the pool runs without it", "leg", l.name, "uuid", l.uuid)
+			m.slog.Warn("leg is listed as failed: it is left alone until it is attached, and the pool runs without it", eventlog.Key, eventlog.LegAbsent, "leg", l.name, "uuid", l.uuid)
 		case f.copies.broken() != nil:
 			c := f.copies.broken()
-			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", "leg", f.Name, "offset", c.off, "error", c.err)
+			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", eventlog.Key, eventlog.LegRepaired, "leg", f.Name, "offset", c.off, "error", c.err)
 		}
 	}
 }
@@ -200,7 +212,7 @@ func (m *Mirror) bringUpLog() error {
 			continue
 		}
 		for _, b := range l.readLog(&m.geo, bits) {
-			m.slog.Warn("region log: neither slot of a block can be read: all its regions count as dirty", "leg", l.name, "block", b)
+			m.slog.Warn("region log: neither slot of a block can be read: all its regions count as dirty", eventlog.Key, eventlog.LegRepaired, "leg", l.name, "block", b)
 		}
 	}
 	// With one leg there is nothing to make equal, but blocks that were in flight
@@ -211,7 +223,10 @@ func (m *Mirror) bringUpLog() error {
 	}
 	resync := r.targets().len() > 1 || m.unclean && m.guards.on()
 	m.regions.load(bits, resync, r.in.first(), why)
-	if n := countBits(bits); n > 0 {
+	if n := countBits(bits); n > 0 && m.unclean {
+		m.slog.Info("the pool was not closed, or not everything was made equal: regions are dirty",
+			eventlog.Key, eventlog.UncleanOpen, "regions", n, "of", m.regions.n, "resync", resync)
+	} else if n > 0 {
 		m.slog.Info("region log: regions are dirty", "regions", n, "of", m.regions.n, "resync", resync)
 	}
 	return m.syncLog()
@@ -233,7 +248,7 @@ func (m *Mirror) stop() bool {
 	m.stopping.Store(true)
 	m.bell.Ring()
 	m.resync.bell.Ring()
-	m.StopScrub()
+	m.scrub.alarm.Ring()
 	m.tasks.Wait()
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)

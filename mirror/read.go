@@ -156,7 +156,7 @@ func (m *Mirror) readArea(i int, p []byte, at int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		l.charge(&l.readErrors, err)
+		m.charge(l, &l.readErrors, "read", at, int64(len(p)), err)
 		return fmt.Errorf("leg %s: %w", l.name, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
@@ -24,6 +25,9 @@ type resync struct {
 	bytesRead    atomic.Uint64
 	bytesWritten atomic.Uint64
 	differed     atomic.Uint64 // blocks
+
+	share atomicShare
+	bout  bout
 
 	mu seam.Mutex
 	// All below is guarded by mu, which is held while a region is resynced.
@@ -55,18 +59,22 @@ func (m *Mirror) ResyncStep() bool {
 	defer rc.mu.Unlock()
 	i := rs.nextAwaiting(rc.cursor)
 	if i < 0 {
+		if rs.awaitingCount.Load() == 0 {
+			m.endBout()
+		}
 		more := rc.progress && rs.awaitingCount.Load() > 0
 		rc.cursor, rc.progress = 0, false
 		return more || m.promote()
 	}
 	rc.cursor = i + 1
+	m.beginBout()
 	err := m.resyncRegion(i)
 	switch {
 	case errors.Is(err, errStopped):
 		return false
 	case err != nil:
 		off, n := m.byteRange(run{i, i})
-		m.slog.Warn("resync: region stays as it is", "offset", off, "length", n, "error", err)
+		m.slog.Warn("resync: region stays as it is", eventlog.Key, eventlog.ResyncStuck, "offset", off, "length", n, "error", err)
 	default:
 		rc.progress = true
 	}
@@ -83,6 +91,7 @@ func (m *Mirror) resyncRegion(i int) error {
 	changed := false
 	for left > 0 {
 		n := min(md.pieceAt(off, left), left)
+		began := seam.Now()
 		h := m.ranges.Acquire(off, n, rangelock.Exclusive)
 		err := m.resyncPiece(md, off, n, why&rewrite != 0)
 		m.ranges.Release(h)
@@ -91,6 +100,10 @@ func (m *Mirror) resyncRegion(i int) error {
 		}
 		changed = changed || md.changed
 		off, left = off+n, left-n
+		m.resync.bout.advance(n)
+		if wait := rest(m.resync.share.load(), seam.Now().Sub(began)); wait > 0 && !m.manual {
+			m.resync.bell.Sleep(wait)
+		}
 	}
 	if changed {
 		if err := m.flushLegs(); err != nil {

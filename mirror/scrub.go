@@ -2,11 +2,11 @@ package mirror
 
 import (
 	"errors"
-	"math/bits"
-	"sync/atomic"
+	"fmt"
 	"time"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
@@ -18,6 +18,9 @@ var ErrScrubbing = errors.New("a scrub is under way: wait for it, or stop it")
 // ErrStopped says that what was under way has been stopped.
 var ErrStopped = errors.New("stopped before the end")
 
+// errInterrupted stops a scrub because the pool is closed.
+var errInterrupted = fmt.Errorf("%w, as the pool is closed: it goes on when that is opened", ErrStopped)
+
 // ScrubOptions says how to scrub.
 type ScrubOptions struct {
 	// CheckOnly reports what is wrong and leaves it.
@@ -26,49 +29,6 @@ type ScrubOptions struct {
 	// rest is left to others. 0 is all of it.
 	Share float64
 }
-
-// scrub is the state of the scrub.
-type scrub struct {
-	running, stop atomic.Bool
-	alarm         *seam.Alarm
-
-	mu seam.Mutex
-	// Guarded by mu: the one under way, or the last.
-	status ScrubStatus
-}
-
-// ScrubStatus is how far a scrub is, or what the last one found.
-type ScrubStatus struct {
-	// State is none, running, done, stopped or failed.
-	State     string    `json:"state"`
-	CheckOnly bool      `json:"check_only"`
-	Started   time.Time `json:"started"`
-	Ended     time.Time `json:"ended"`
-	// Done and Total are bytes of data.
-	Done  int64 `json:"done"`
-	Total int64 `json:"total"`
-	// Bad is how many blocks a leg had otherwise than written, or could not be
-	// read; Healed how many of those were written anew; Lost how many no leg had.
-	Bad    int64 `json:"bad"`
-	Healed int64 `json:"healed"`
-	Lost   int64 `json:"lost"`
-	// Rate is in bytes a second, over the last rateWindow; 0 is not known.
-	Rate int64 `json:"rate"`
-
-	marks [rateMarks]mark
-}
-
-// mark is how far it was at some moment.
-type mark struct {
-	at   time.Time
-	done int64
-}
-
-// The rate is that of the last rateMarks seconds.
-const (
-	rateMarks  = 16
-	markPeriod = time.Second
-)
 
 // Scrub reads all data and guards of every leg, and heals what does not fit. It
 // returns when it is done; one can be under way at a time.
@@ -83,44 +43,83 @@ func (m *Mirror) Scrub(o ScrubOptions) error {
 // BeginScrub is Scrub in two steps: if it succeeds a scrub is under way, which
 // run does.
 func (m *Mirror) BeginScrub(o ScrubOptions) (run func() error, err error) {
+	if err := checkShare(o.Share); err != nil {
+		return nil, m.opError("scrub", 0, 0, err)
+	}
+	return m.beginScrub(ScrubStatus{CheckOnly: o.CheckOnly, Share: o.Share, Started: seam.Now(), Total: m.geo.dataSize})
+}
+
+// ResumeScrub goes on with a scrub that was interrupted before the pool was opened
+// (Options.Past), like BeginScrub; run is nil if none was.
+func (m *Mirror) ResumeScrub() (run func() error, err error) {
+	st := m.scrub.report()
+	if st.State != ScrubInterrupted {
+		return nil, nil
+	}
+	return m.beginScrub(st)
+}
+
+func (m *Mirror) beginScrub(st ScrubStatus) (run func() error, err error) {
 	s := &m.scrub
 	if !s.running.CompareAndSwap(false, true) {
 		return nil, ErrScrubbing
 	}
 	s.stop.Store(false)
-	s.begin(ScrubStatus{State: "running", CheckOnly: o.CheckOnly, Started: seam.Now(), Total: m.geo.dataSize})
+	st.State, st.Ended = ScrubRunning, time.Time{}
+	s.begin(st)
+	m.slog.Info("scrub begins, or goes on", eventlog.Key, eventlog.ScrubBegan, "check_only", st.CheckOnly, "share", st.Share, "offset", st.Done)
 	return func() error {
 		defer s.running.Store(false)
-		err := m.scrubAll(o)
-		s.end(err)
+		err := m.scrubAll(st)
+		m.tellScrub(s.end(err), err)
 		return m.opError("scrub", 0, 0, err)
 	}, nil
+}
+
+// tellScrub tells of the end of a scrub.
+func (m *Mirror) tellScrub(st ScrubStatus, err error) {
+	args := []any{eventlog.Key, "", "bad", st.Bad, "healed", st.Healed, "lost", st.Lost, "checked", st.Done, "of", st.Total, "took_seconds", int64(st.Took)}
+	switch {
+	case st.State == ScrubFailed:
+		args[1] = eventlog.ScrubFailed
+		m.slog.Error("scrub failed", append(args, "error", err)...)
+	case st.State == ScrubStopped:
+		args[1] = eventlog.ScrubStopped
+		m.slog.Info("scrub was stopped, as was asked", args...)
+	case st.State == ScrubInterrupted:
+		args[1] = eventlog.ScrubInterrupted
+		m.slog.Info("scrub is interrupted: it goes on when the pool is opened", args...)
+	default:
+		args[1] = eventlog.ScrubEnded
+		m.slog.Info("scrub is done", args...)
+	}
 }
 
 // StopScrub has a scrub that is under way end.
 func (m *Mirror) StopScrub() {
 	m.scrub.stop.Store(true)
+	m.scrub.stopping()
 	m.scrub.alarm.Ring()
 }
 
-func (m *Mirror) scrubAll(o ScrubOptions) error {
+func (m *Mirror) scrubAll(st ScrubStatus) error {
 	md := m.menders.get(m)
 	defer m.menders.put(md)
-	for off := int64(0); off < m.geo.dataSize; {
-		if m.stopping.Load() || m.scrub.stop.Load() {
+	for off := st.Done; off < m.geo.dataSize; {
+		switch {
+		case m.scrub.stop.Load():
 			return ErrStopped
+		case m.stopping.Load():
+			return errInterrupted
 		}
 		began := seam.Now()
-		n, err := m.scrubPiece(md, off, o.CheckOnly)
+		n, err := m.scrubPiece(md, off, st.CheckOnly)
 		if err != nil {
 			return err
 		}
 		off += n
-		m.scrub.advance(off)
-		if o.Share > 0 && o.Share < 1 {
-			if took := seam.Now().Sub(began); took > 0 {
-				m.scrub.alarm.Sleep(time.Duration(float64(took) * (1/o.Share - 1)))
-			}
+		if wait := rest(st.Share, seam.Now().Sub(began)); wait > 0 {
+			m.scrub.alarm.Sleep(wait)
 		}
 	}
 	return nil
@@ -132,9 +131,10 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 	h := m.ranges.Acquire(off, n, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	if m.closed.Load() {
-		return 0, device.ErrClosed
+		return 0, errInterrupted
 	}
 	if hole := m.holeAt(off, n); hole {
+		m.scrub.advance(off+n, nil, look)
 		return n, nil
 	}
 	how := mendFlags(0)
@@ -144,7 +144,7 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 	if err := md.mend(off, n, how); err != nil {
 		return 0, err
 	}
-	m.scrub.found(md, look)
+	m.scrub.advance(off+n, md, look)
 	return n, nil
 }
 
@@ -186,73 +186,4 @@ func (m *Mirror) holeAt(off, n int64) bool {
 		}
 	}
 	return true
-}
-
-func (s *scrub) begin(st ScrubStatus) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.status = st
-}
-
-func (s *scrub) end(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.status.Ended = seam.Now()
-	switch {
-	case err == nil:
-		s.status.State = "done"
-	case errors.Is(err, ErrStopped):
-		s.status.State = "stopped"
-	default:
-		s.status.State = "failed"
-	}
-}
-
-// found counts what a piece had.
-func (s *scrub) found(md *mender, look bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range md.m.legs() {
-		if !md.in.has(i) {
-			continue
-		}
-		wrong := md.faulty[i] | md.put[i] | md.blocks()&^md.have[i]
-		s.status.Bad += int64(bits.OnesCount64(wrong))
-		if !look {
-			s.status.Healed += int64(bits.OnesCount64(wrong &^ md.bad))
-		}
-	}
-	s.status.Lost += int64(bits.OnesCount64(md.bad))
-}
-
-// advance notes how far it is.
-func (s *scrub) advance(done int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := &s.status
-	st.Done = done
-	now := seam.Now()
-	if newest := &st.marks[0]; now.Sub(newest.at) >= markPeriod {
-		copy(st.marks[1:], st.marks[:])
-		*newest = mark{now, done}
-	}
-	for i := rateMarks - 1; i > 0; i-- {
-		if old := st.marks[i]; !old.at.IsZero() {
-			if took := now.Sub(old.at).Seconds(); took > 0 {
-				st.Rate = int64(float64(done-old.done) / took)
-			}
-			return
-		}
-	}
-}
-
-// report returns how far it is.
-func (s *scrub) report() ScrubStatus {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.status
-	if st.State == "" {
-		st.State = "none"
-	}
-	return st
 }

@@ -15,23 +15,18 @@ type Status struct {
 	Scrub      ScrubStatus  `json:"scrub"`
 }
 
-// LegStatus is what is known of one leg. Errors are counted from Open on.
+// LegStatus is what is known of one leg.
 type LegStatus struct {
 	// Index is the leg's place, which it keeps as long as it is the pool's.
-	Index       int         `json:"index"`
-	Name        string      `json:"name"`
-	UUID        string      `json:"uuid"`
-	State       MemberState `json:"state"`
-	ReadErrors  uint64      `json:"read_errors"`
-	WriteErrors uint64      `json:"write_errors"`
+	Index int         `json:"index"`
+	Name  string      `json:"name"`
+	UUID  string      `json:"uuid"`
+	State MemberState `json:"state"`
+	LegErrors
 	// RegionsLeft is how many regions a joining leg may still lack.
 	RegionsLeft int64 `json:"regions_left,omitempty"`
 	// Present says that the leg's device is open.
 	Present bool `json:"present"`
-	// Timeouts is how many of them were for want of an answer.
-	Timeouts uint64 `json:"timeouts"`
-	// ChecksumErrors is how many blocks held something else than was written.
-	ChecksumErrors uint64 `json:"checksum_errors"`
 }
 
 // GuardStatus is what is known of the guards.
@@ -51,6 +46,14 @@ type ResyncStatus struct {
 	// BlocksDiffered is how many blocks of BlockSize were written because a
 	// leg held other bytes, or could not be read.
 	BlocksDiffered uint64 `json:"blocks_differed"`
+
+	// Share is which part of the time it may take; 0 is all.
+	Share float64 `json:"share"`
+	// The one that is under way: how many regions it is for in all, how fast it is
+	// in bytes a second, of late, and how long it will take. 0 is none, or not known.
+	RegionsTotal int64   `json:"regions_total"`
+	Rate         int64   `json:"rate"`
+	SecondsLeft  float64 `json:"seconds_left"`
 }
 
 // Status returns the state of the pool. It never waits for a device.
@@ -72,16 +75,17 @@ func (m *Mirror) Status() Status {
 			BytesRead:      m.resync.bytesRead.Load(),
 			BytesWritten:   m.resync.bytesWritten.Load(),
 			BlocksDiffered: m.resync.differed.Load(),
+			Share:          m.resync.share.load(),
 		},
 	}
+	m.resync.bout.describe(&s)
 	for i, l := range m.legs() {
 		if !r.present.has(i) {
 			continue
 		}
 		leg := LegStatus{
 			Index: i, Name: l.name, UUID: l.uuid.String(), State: r.state(i), Present: !l.isAbsent(),
-			ReadErrors: l.readErrors.Load(), WriteErrors: l.writeErrors.Load(),
-			Timeouts: l.timeouts.Load(), ChecksumErrors: l.guardErrors.Load(),
+			LegErrors: l.errors(),
 		}
 		if leg.State == Joining {
 			leg.RegionsLeft = s.Resync.RegionsLeft
