@@ -2,7 +2,6 @@ package holdfast
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,7 +15,9 @@ import (
 func Inspect(dir string) (s Status, err error) {
 	var absent error
 	err = withStopped(dir, func(p *Pool, set legSet) error {
-		return inspect(set, func(m *mirror.Mirror) error {
+		// What cannot be read of it whoever serves the pool is told.
+		past, _ := loadPast(dir)
+		return inspect(set, past, func(m *mirror.Mirror) error {
 			table, err := volume.Open(m)
 			if err != nil {
 				return err
@@ -25,16 +26,9 @@ func Inspect(dir string) (s Status, err error) {
 			return nil
 		})
 	})
-	s.State = StateStopped
-	switch n := s.Resync.RegionsLeft; {
-	case s.Degraded():
-		s.Message = s.legMessage()
-		if absent != nil {
-			s.Message = oneLine(absent) + "; " + s.Message
-		}
-	case n > 0:
-		s.Message = fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) will be made equal when it is served",
-			n, n*s.RegionSize)
+	s.judge()
+	if absent != nil && s.Degraded() {
+		s.Message = oneLine(absent) + "; " + s.Message
 	}
 	return s, err
 }
@@ -54,7 +48,7 @@ func Check(dir string) (r Report, err error) {
 		if err != nil {
 			return err
 		}
-		err := inspect(set, func(m *mirror.Mirror) error {
+		err := inspect(set, mirror.Past{}, func(m *mirror.Mirror) error {
 			warning, err := volume.Check(m)
 			return errors.Join(warning, err)
 		})
@@ -93,12 +87,12 @@ func withStopped(dir string, f func(*Pool, legSet) error) error {
 
 // inspect opens the mirror over overlays of the legs, which stay open, and calls
 // f with it.
-func inspect(set legSet, f func(*mirror.Mirror) error) error {
+func inspect(set legSet, past mirror.Past, f func(*mirror.Mirror) error) error {
 	over := make([]mirror.Leg, len(set.legs))
 	for i, l := range set.legs {
 		over[i] = mirror.Leg{Name: l.Name, Dev: newOverlay(l.Dev)}
 	}
-	m, err := set.open(over, mirror.Options{Manual: true})
+	m, err := set.open(over, mirror.Options{Manual: true, Past: past})
 	if err != nil {
 		return err
 	}

@@ -93,6 +93,9 @@ type Options struct {
 	// "idle" or "never"; RegionPeriod, how often that is looked at.
 	RegionPolicy string
 	RegionPeriod time.Duration
+	// ResyncShare is which part of the time may be spent on making legs equal, above
+	// 0 up to 1.
+	ResyncShare float64
 	// WithoutLegs names legs, by path or UUID, that are lost or not to be used:
 	// the pool is opened without them although they may hold what the others
 	// lack, which is lost then.
@@ -133,6 +136,9 @@ func (o *Options) over(c *config.Config) error {
 	}
 	if o.RegionPeriod != 0 {
 		c.RegionLog.Period = config.Duration(o.RegionPeriod)
+	}
+	if o.ResyncShare != 0 {
+		c.Resync.Share = o.ResyncShare
 	}
 	c.Derive()
 	if err := c.Validate(); err != nil {

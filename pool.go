@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/config"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/nbd"
@@ -35,6 +37,8 @@ type Pool struct {
 
 	floors
 	log    *slog.Logger
+	events *eventlog.Log
+	keeper *keeper
 	scrubs sync.WaitGroup
 	server *nbd.Server
 	mapper *attach.Server
@@ -64,11 +68,25 @@ func Open(dir string, o Options) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{dir: dir, settings: settings, lock: lock, opened: time.Now(), log: o.Log}
+	p := &Pool{dir: dir, settings: settings, lock: lock, opened: time.Now(), events: eventlog.New(dir, o.Log.Handler())}
+	o.Log = slog.New(p.events.Handler())
+	p.log = o.Log
 	if err := p.build(o); err != nil {
+		p.events.Close()
 		return nil, errors.Join(err, lock.release())
 	}
+	p.log.Info("the pool is open", eventlog.Key, eventlog.PoolOpened, "pool", p.mirror.Status().Pool, "pid", os.Getpid())
+	p.keeper = newKeeper(dir, p.log, p.past)
+	if err := p.resumeScrub(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
 	return p, nil
+}
+
+// past is what is to be remembered of the pool.
+func (p *Pool) past() mirror.Past {
+	s := p.mirror.Status()
+	return s.Past()
 }
 
 // build opens the floors from the legs upwards, or none.
@@ -78,10 +96,16 @@ func (p *Pool) build(o Options) error {
 	if err != nil {
 		return err
 	}
+	past, lost := loadPast(p.dir)
+	if lost != nil {
+		o.Log.Warn("error counts and the last scrub cannot be read, and are forgotten", "error", lost)
+	}
 	p.mirror, err = set.open(set.legs, mirror.Options{
-		Policy: mirror.Policy(p.settings.RegionLog.Policy),
-		Period: time.Duration(p.settings.RegionLog.Period),
-		Log:    o.Log,
+		Policy:      mirror.Policy(p.settings.RegionLog.Policy),
+		Period:      time.Duration(p.settings.RegionLog.Period),
+		Log:         o.Log,
+		Past:        past,
+		ResyncShare: p.settings.Resync.Share,
 	})
 	if err != nil {
 		return errors.Join(err, closeLegs(set.legs))
@@ -139,6 +163,13 @@ func (p *Pool) Close() error {
 		p.closeFloors(),
 	)
 	p.mapper.Close()
+	p.keeper.close()
+	if err != nil {
+		p.log.Error("the pool is closed, and not everything went well", eventlog.Key, eventlog.PoolClosed, "error", oneLine(err))
+	} else {
+		p.log.Info("the pool is closed", eventlog.Key, eventlog.PoolClosed)
+	}
+	p.events.Close()
 	return errors.Join(err, p.lock.release())
 }
 

@@ -241,6 +241,7 @@ func TestRegionLogAsksTheCache(t *testing.T) {
 
 func TestStatusSaysWhatIsWrong(t *testing.T) {
 	sound := LegStatus{Name: "a.img", State: "in sync"}
+	charged := func(e mirror.LegErrors) LegStatus { return LegStatus{Name: "a.img", State: "in sync", LegErrors: e} }
 	for _, c := range []struct {
 		what    string
 		s       Status
@@ -248,15 +249,21 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		message string
 	}{
 		{"nothing", Status{Legs: []LegStatus{sound}}, StateSound, ""},
+		{"nothing, though it scrubbed", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Bad: 3, Healed: 3}}, StateSound, ""},
+		{"lost blocks", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Lost: 3}}, StateSound, "found 3 blocks that no leg has"},
+		{"a joining leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "joining", RegionsLeft: 2}}, RegionSize: 10}, StateDegraded, "leg b.img is joining: 2 regions (20 bytes)"},
+		{"checksum errors", Status{Legs: []LegStatus{charged(mirror.LegErrors{ChecksumErrors: 2})}}, StateSound, "held 2 blocks otherwise"},
+		{"errors and timeouts", Status{Legs: []LegStatus{charged(mirror.LegErrors{ReadErrors: 2, WriteErrors: 3, Timeouts: 1})}}, StateSound, "failed to read or write 4 times, did not answer in time, 1 times"},
+		{"undecided blocks", Status{Legs: []LegStatus{sound}, Guards: mirror.GuardStatus{Undecided: 2}}, StateSound, "2 blocks were being written"},
 		{"regions left", Status{Legs: []LegStatus{sound}, RegionSize: 10, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateResyncing, "3 regions (30 bytes)"},
 		{"a failed leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "failed"}}, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateDegraded, "leg b.img has failed"},
-		{"failed write-outs", Status{Legs: []LegStatus{sound}, Cache: &cache.Stats{Failed: 4096}}, StateSound, "4096 bytes could not be written"},
+		{"failed write-outs", Status{Legs: []LegStatus{sound}, Cache: &cache.Stats{Failed: 4096}}, StateFailing, "4096 bytes could not be written"},
 	} {
 		if c.s.Cache == nil {
 			c.s.Cache = new(cache.Stats)
 		}
 		c.s.judge()
-		if c.s.State != c.want || !strings.Contains(c.s.Message, c.message) || (c.message == "") != (c.s.Message == "") {
+		if c.s.State != c.want || !strings.Contains(c.s.Message, c.message) || (c.message == "") != (c.s.Message == "") || (c.s.Message == "") != (c.s.Action == "") {
 			t.Errorf("%s: %s, %q", c.what, c.s.State, c.s.Message)
 		}
 	}

@@ -1,10 +1,7 @@
 package holdfast
 
 import (
-	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"holdfast.dev/holdfast/cache"
@@ -14,7 +11,7 @@ import (
 
 // StatusVersion is the version of Status as JSON. It rises when a field goes or
 // changes its meaning; fields may be added without.
-const StatusVersion = 1
+const StatusVersion = 2
 
 // State says in a word how a pool is.
 type State string
@@ -24,6 +21,8 @@ const (
 	StateSound State = "sound"
 	// StateResyncing: it is open, and the legs are being made equal after a crash.
 	StateResyncing State = "resyncing"
+	// StateFailing: it is open, and what is written does not reach the legs.
+	StateFailing State = "failing"
 	// StateDegraded: a leg has failed, and the others do its work.
 	StateDegraded State = "degraded"
 	// StateStopped: it is not open.
@@ -35,8 +34,10 @@ type Status struct {
 	Version int    `json:"version"`
 	Dir     string `json:"dir"`
 	State   State  `json:"state"`
-	// Message says what happened and what to do, if there is anything to say.
-	Message string `json:"message,omitempty"`
+	// Finding is what happened and what to do, if there is anything to say, and More
+	// what else there is.
+	Finding
+	More []Finding `json:"more,omitempty"`
 	// PID and Uptime are of the process that has it open; Cache is what it has in
 	// memory. They are left out of a stopped pool's.
 	PID    int          `json:"pid,omitempty"`
@@ -61,17 +62,24 @@ type Status struct {
 // ScrubStatus is how far a scrub is, or what the last one found.
 type ScrubStatus = mirror.ScrubStatus
 
-// LegStatus describes a leg; errors are counted since the pool was opened.
+// The states of a scrub.
+const (
+	ScrubNone        = mirror.ScrubNone
+	ScrubRunning     = mirror.ScrubRunning
+	ScrubStopping    = mirror.ScrubStopping
+	ScrubStopped     = mirror.ScrubStopped
+	ScrubInterrupted = mirror.ScrubInterrupted
+	ScrubDone        = mirror.ScrubDone
+	ScrubFailed      = mirror.ScrubFailed
+)
+
+// LegStatus describes a leg.
 type LegStatus struct {
-	Name        string `json:"name"`
-	UUID        string `json:"uuid"`
-	State       string `json:"state"`
-	ReadErrors  uint64 `json:"read_errors"`
-	WriteErrors uint64 `json:"write_errors"`
-	// Timeouts is how many of them were for want of an answer.
-	Timeouts uint64 `json:"timeouts"`
-	// ChecksumErrors is how many blocks held something else than was written.
-	ChecksumErrors uint64 `json:"checksum_errors"`
+	Name  string `json:"name"`
+	UUID  string `json:"uuid"`
+	State string `json:"state"`
+	// LegErrors are counted since they were last cleared.
+	mirror.LegErrors
 	// RegionsLeft is how many regions a joining leg may still lack.
 	RegionsLeft int64 `json:"regions_left,omitempty"`
 	// Present says that its device is open.
@@ -128,64 +136,6 @@ func (p *Pool) Status() Status {
 	return s
 }
 
-// judge says in words what the figures of an open pool mean. What is worst is
-// said last.
-func (s *Status) judge() {
-	s.State = StateSound
-	if left := s.Resync.RegionsLeft; left > 0 {
-		s.State = StateResyncing
-		s.Message = fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) are still to be made equal, which needs no help",
-			left, left*s.RegionSize)
-	}
-	for _, l := range s.Legs {
-		if l.Timeouts > 0 {
-			s.Message = fmt.Sprintf("leg %s did not answer in time; see to the disk, its cable or its network", l.Name)
-		}
-	}
-	for _, l := range s.Legs {
-		if l.ChecksumErrors > 0 {
-			s.Message = fmt.Sprintf("leg %s held %d blocks otherwise than they were written; scrub the pool, and replace the leg if that goes on", l.Name, l.ChecksumErrors)
-		}
-	}
-	if s.Degraded() {
-		s.State = StateDegraded
-		s.Message = s.legMessage()
-	}
-	if s.Cache.Failed > 0 {
-		s.Message = fmt.Sprintf("%d bytes could not be written to the legs; they are kept in memory and tried again", s.Cache.Failed)
-	}
-}
-
-// legMessage says which leg is not in sync, and what to do. A failed one comes
-// before one that is joining.
-func (s *Status) legMessage() (text string) {
-	for _, l := range s.Legs {
-		switch {
-		case l.State == mirror.Failed.String():
-			return fmt.Sprintf("leg %s has failed, and the others do its work; when it is back: holdfast leg attach %s %s; or put another in its place: holdfast leg replace %s %s NEW",
-				l.Name, s.Dir, l.selector(), s.Dir, l.selector())
-		case l.State == mirror.Joining.String():
-			text = fmt.Sprintf("leg %s is joining: %d regions (%d bytes) are still to be copied to it, which needs no help",
-				l.Name, l.RegionsLeft, l.RegionsLeft*s.RegionSize)
-		}
-	}
-	return text
-}
-
-// selector is how a person names a leg on a command line.
-func (l *LegStatus) selector() string {
-	if strings.ContainsAny(l.Name, " ()'") {
-		return l.UUID
-	}
-	return l.Name
-}
-
-// Degraded says whether some leg does not hold everything: it has failed, or is
-// joining.
-func (s *Status) Degraded() bool {
-	return slices.ContainsFunc(s.Legs, func(l LegStatus) bool { return l.State != mirror.InSync.String() })
-}
-
 // status fills in what can be said of stopped and open pools alike.
 func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 	s := Status{
@@ -208,8 +158,7 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 
 func legStatus(l mirror.LegStatus) LegStatus {
 	return LegStatus{
-		Name: l.Name, UUID: l.UUID, State: l.State.String(),
-		ReadErrors: l.ReadErrors, WriteErrors: l.WriteErrors, Timeouts: l.Timeouts, ChecksumErrors: l.ChecksumErrors,
+		Name: l.Name, UUID: l.UUID, State: l.State.String(), LegErrors: l.LegErrors,
 		RegionsLeft: l.RegionsLeft, Present: l.Present,
 	}
 }

@@ -39,6 +39,10 @@ type request struct {
 	Leg *legRequest `json:"leg,omitempty"`
 	// Scrub is what Op "scrub" asks for.
 	Scrub *scrubRequest `json:"scrub,omitempty"`
+	// Clear is the leg of Op "clear"; empty for all.
+	Clear string `json:"clear,omitempty"`
+	// Share is what Op "resync" sets.
+	Share float64 `json:"share,omitempty"`
 }
 
 type reply struct {
@@ -123,26 +127,29 @@ func (s *controlServer) do(r request) reply {
 		st := s.pool.Status()
 		return reply{Status: &st}
 	case r.Op == "flush":
-		if err := s.pool.Sync(); err != nil {
-			return reply{Error: oneLine(err)}
-		}
-		return reply{}
+		return failure(s.pool.Sync())
 	case r.Op == "leg" && r.Leg != nil:
-		if err := r.Leg.do(s.pool); err != nil {
-			return reply{Error: oneLine(err)}
-		}
-		return reply{}
+		return failure(r.Leg.do(s.pool))
 	case r.Op == "scrub" && r.Scrub != nil:
-		if err := r.Scrub.do(s.pool); err != nil {
-			return reply{Error: oneLine(err)}
-		}
-		return reply{}
+		return failure(r.Scrub.do(s.pool))
+	case r.Op == "clear":
+		return failure(s.pool.ClearErrors(r.Clear))
+	case r.Op == "resync":
+		return failure(s.pool.SetResyncShare(r.Share))
 	case r.Op == "scrub-stop":
 		s.pool.StopScrub()
 		return reply{}
 	default:
 		return reply{Error: "unknown request " + r.Op}
 	}
+}
+
+// failure is the reply to what succeeds with nothing to say.
+func failure(err error) reply {
+	if err == nil {
+		return reply{}
+	}
+	return reply{Error: oneLine(err)}
 }
 
 func (s *controlServer) answer(conn net.Conn, r reply) {

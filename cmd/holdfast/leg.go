@@ -126,7 +126,7 @@ func changeLegs(c console, dir string, r legRequest) (err error) {
 	}
 	_, err = askFor(dir, request{Op: "leg", Leg: &r}, 0)
 	if errors.Is(err, errNotServed) {
-		err = changeStopped(c, dir, r)
+		err = withStopped(c, dir, r.do)
 	}
 	if err != nil {
 		return err
@@ -147,13 +147,13 @@ func absolute(leg string) (string, error) {
 	return filepath.Abs(leg)
 }
 
-// changeStopped changes a pool that nobody has open.
-func changeStopped(c console, dir string, r legRequest) error {
+// withStopped opens a pool that nobody has open, does something to it, and closes it.
+func withStopped(c console, dir string, do func(*holdfast.Pool) error) error {
 	pool, err := holdfast.Open(dir, holdfast.Options{Log: slog.New(slog.NewTextHandler(c.err, nil))})
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.do(pool), pool.Close())
+	return errors.Join(do(pool), pool.Close())
 }
 
 func (r *legRequest) do(pool *holdfast.Pool) error {

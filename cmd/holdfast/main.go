@@ -32,6 +32,9 @@ type commands struct {
 	Status  statusCmd  `cmd:"" help:"Say how a pool is."`
 	Leg     legCmd     `cmd:"" help:"List, fail, attach, replace, add and remove a pool's legs."`
 	Scrub   scrubCmd   `cmd:"" help:"Check everything on every leg of a served pool, and heal what does not fit."`
+	Resync  resyncCmd  `cmd:"" help:"Say how far the legs are made equal, or how much time that may take."`
+	Clear   clearCmd   `cmd:"" help:"Forget what legs were charged with."`
+	Events  eventsCmd  `cmd:"" help:"Say what happened to a pool, oldest first."`
 	Flush   flushCmd   `cmd:"" help:"Make everything durable that was written to a served pool."`
 	Check   checkCmd   `cmd:"" help:"Check a pool that is not being served: superblocks, region log, and that the legs are equal."`
 	Version versionCmd `cmd:"" help:"Say which release this is."`

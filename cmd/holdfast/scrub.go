@@ -17,7 +17,7 @@ type scrubCmd struct {
 	Check bool    `help:"Only count what is wrong, and heal nothing."`
 	Wait  bool    `help:"Wait for its end; fail if something was wrong."`
 	Stop  bool    `help:"Stop the scrub that is under way."`
-	Share float64 `default:"0.5" help:"Which part of the time may be spent on it, above 0 up to 1 (${default})."`
+	Share float64 `help:"Which part of the time may be spent on it, above 0 up to 1; left out: what holdfast.toml says."`
 }
 
 // Run is called by the parser.
@@ -37,9 +37,9 @@ func (cmd scrubCmd) Run(c console) error {
 		if err != nil {
 			return err
 		}
-		if s.Scrub.State != "running" {
+		if !s.Scrub.Active() {
 			c.printf("%s\n", describeScrub(&s.Scrub))
-			if s.Scrub.State != "done" || s.Scrub.Bad > s.Scrub.Healed {
+			if s.Scrub.State != holdfast.ScrubDone || s.Scrub.Bad > s.Scrub.Healed {
 				return errProblem
 			}
 			return nil
@@ -59,13 +59,19 @@ func (r *scrubRequest) do(p *holdfast.Pool) error { return p.StartScrub(r.CheckO
 // describeScrub says how far a scrub is, or what it found.
 func describeScrub(s *holdfast.ScrubStatus) string {
 	found := fmt.Sprintf("%d blocks bad, %d healed, %d lost", s.Bad, s.Healed, s.Lost)
-	if s.State != "running" {
-		return fmt.Sprintf("%s at %s, %s", s.State, s.Ended.Format(time.DateTime), found)
+	if s.CheckOnly {
+		found = fmt.Sprintf("%d blocks bad, none healed as it only checks, %d lost", s.Bad, s.Lost)
 	}
-	left := "time left unknown"
-	if s.Rate > 0 {
-		took := time.Duration(float64(s.Total-s.Done) / float64(s.Rate) * float64(time.Second))
-		left = fmt.Sprintf("%v a second, about %v left", config.Size(s.Rate), took.Round(time.Second))
+	place := fmt.Sprintf("%v of %v", config.Size(s.Done), config.Size(s.Total))
+	switch {
+	case s.State == holdfast.ScrubNone || s.State == "":
+		return "none yet"
+	case s.Active():
+		return fmt.Sprintf("%s: %s, %s, %s", s.State, place, describeRate(s.Rate, s.SecondsLeft), found)
+	case s.State == holdfast.ScrubInterrupted:
+		return fmt.Sprintf("interrupted: %s, %s; it goes on when the pool is served", place, found)
+	case s.State == holdfast.ScrubDone:
+		return fmt.Sprintf("done at %s after %v, %s", s.Ended.Format(time.DateTime), inSeconds(s.Took), found)
 	}
-	return fmt.Sprintf("running: %v of %v, %s, %s", config.Size(s.Done), config.Size(s.Total), left, found)
+	return fmt.Sprintf("%s at %s after %s, %s", s.State, s.Ended.Format(time.DateTime), place, found)
 }

@@ -19,6 +19,7 @@ import (
 type serveCmd struct {
 	Dir string `arg:"" help:"Directory of the pool."`
 	tcpFlags
+	ResyncShare  float64  `help:"Which part of the time may be spent on making legs equal, above 0 up to 1, instead of what holdfast.toml says."`
 	ForceWithout []string `placeholder:"LEG" help:"Serve without this leg (a path, or a UUID), although it may hold what the others lack, which is lost then. May be given more than once."`
 }
 
@@ -30,7 +31,8 @@ type tcpFlags struct {
 
 // Run is called by the parser. It returns when the pool is closed.
 func (cmd serveCmd) Run(c console) error {
-	return serve(c, cmd.Dir, cmd.tcpFlags, cmd.ForceWithout, func(s *server) {
+	o := holdfast.Options{WithoutLegs: cmd.ForceWithout, ResyncShare: cmd.ResyncShare}
+	return serve(c, cmd.Dir, cmd.tcpFlags, o, func(s *server) {
 		c.printf("serving %s:%s; stop with Ctrl-C or: kill %d\n", cmd.Dir, s.places(), os.Getpid())
 	})
 }
@@ -53,7 +55,7 @@ type server struct {
 
 // serve opens the pool in dir, serves it, calls ready, and closes the pool when
 // a signal comes. A second signal ends the process at once.
-func serve(c console, dir string, tcp tcpFlags, without []string, ready func(*server)) (err error) {
+func serve(c console, dir string, tcp tcpFlags, o holdfast.Options, ready func(*server)) (err error) {
 	if os.Getenv("GOGC") == "" {
 		defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
 	}
@@ -62,7 +64,8 @@ func serve(c console, dir string, tcp tcpFlags, without []string, ready func(*se
 	defer signal.Stop(signals)
 
 	log := slog.New(slog.NewTextHandler(c.err, nil))
-	pool, err := holdfast.Open(dir, holdfast.Options{Log: log, WithoutLegs: without})
+	o.Log = log
+	pool, err := holdfast.Open(dir, o)
 	if err != nil {
 		return err
 	}

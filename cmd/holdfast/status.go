@@ -19,8 +19,8 @@ type statusCmd struct {
 	JSON bool   `help:"Print JSON; its field version rises when a field changes its meaning."`
 }
 
-// Run is called by the parser. It fails if the pool cannot be used or is
-// degraded.
+// Run is called by the parser. It fails if the pool cannot be used, or something
+// is wrong with it.
 func (cmd statusCmd) Run(c console) error {
 	s, err := cmd.ask()
 	if err != nil {
@@ -35,7 +35,7 @@ func (cmd statusCmd) Run(c console) error {
 	} else {
 		c.printf("%s", describe(s))
 	}
-	if s.Degraded() {
+	if !s.Healthy() {
 		return errProblem
 	}
 	return nil
@@ -65,8 +65,14 @@ func describe(s holdfast.Status) string {
 		state += fmt.Sprintf(", served by process %d for %v", s.PID, time.Duration(s.Uptime*float64(time.Second)).Round(time.Second))
 	}
 	fmt.Fprintf(w, "state\t%s\n", state)
-	if s.Message != "" {
-		fmt.Fprintf(w, "note\t%s\n", s.Message)
+	for i, f := range append([]holdfast.Finding{s.Finding}, s.More...) {
+		if i > 0 || f.Message != "" {
+			fmt.Fprintf(w, "status\t%s\naction\t%s\n", f.Message, f.Action)
+		}
+	}
+	fmt.Fprintf(w, "scrub\t%s\n", describeScrub(&s.Scrub))
+	if s.Resync.RegionsLeft > 0 || s.Resync.RegionsDone > 0 {
+		fmt.Fprintf(w, "resync\t%s\n", describeResync(&s))
 	}
 	for _, v := range s.Volumes {
 		fmt.Fprintf(w, "volume\t%s, %v, stability %s\n", v.Name, config.Size(v.Size), v.Stability)
@@ -74,14 +80,7 @@ func describe(s holdfast.Status) string {
 	r := &s.Regions
 	fmt.Fprintf(w, "regions\t%d of %v, policy %s: %d clean, %d dirty, %d maybe dirty, %d clean candidates\n",
 		r.Total, config.Size(s.RegionSize), s.Policy, r.Clean, r.Dirty, r.MaybeDirty, r.CleanCandidate)
-	if y := &s.Resync; y.RegionsLeft > 0 || y.RegionsDone > 0 {
-		fmt.Fprintf(w, "resync\t%d regions left, %d done, %v read, %v written\n",
-			y.RegionsLeft, y.RegionsDone, config.Size(y.BytesRead), config.Size(y.BytesWritten))
-	}
 	fmt.Fprintf(w, "guards\t%s\n", s.Guards.Kind)
-	if s.Scrub.State != "none" && s.Scrub.State != "" {
-		fmt.Fprintf(w, "scrub\t%s\n", describeScrub(&s.Scrub))
-	}
 	if m := s.Cache; m != nil {
 		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
 			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
@@ -109,5 +108,13 @@ func describe(s holdfast.Status) string {
 	}
 	w.Flush()
 	b.WriteString("\n")
-	return b.String() + describeLegs(s)
+	return b.String() + describeLegs(s) + "\n" + describeErrors(&s) + "\n"
+}
+
+// describeErrors says what is known to be wrong with the data itself.
+func describeErrors(s *holdfast.Status) string {
+	if n := s.Scrub.Lost; n > 0 {
+		return fmt.Sprintf("errors  %d blocks are lost", n)
+	}
+	return "errors  no known data errors"
 }

@@ -30,7 +30,7 @@ func (cmd upCmd) Run(c console) error {
 			return err
 		}
 	}
-	return serve(c, cmd.Dir, cmd.tcpFlags, nil, func(s *server) { s.explain(c) })
+	return serve(c, cmd.Dir, cmd.tcpFlags, holdfast.Options{}, func(s *server) { s.explain(c) })
 }
 
 func (cmd upCmd) create(c console) error {

@@ -36,6 +36,8 @@ type Config struct {
 	Deadline  Duration          `toml:"deadline"`
 	RegionLog RegionLog         `toml:"region_log"`
 	Cache     Cache             `toml:"cache"`
+	Scrub     Scrub             `toml:"scrub"`
+	Resync    Resync            `toml:"resync"`
 	NBD       NBD               `toml:"nbd"`
 	Attach    Attach            `toml:"attach"`
 	Volumes   map[string]Volume `toml:"volumes"`
@@ -53,6 +55,16 @@ type Cache struct {
 	DirtyLimit      Size     `toml:"dirty_limit"`
 	DirtyBackground Size     `toml:"dirty_background"`
 	DirtyAge        Duration `toml:"dirty_age"`
+}
+
+// Scrub says how a scrub goes about it, if whoever starts it does not.
+type Scrub struct {
+	Share float64 `toml:"share"`
+}
+
+// Resync says how legs are made equal.
+type Resync struct {
+	Share float64 `toml:"share"`
 }
 
 // NBD says where volumes are served. An empty address serves nothing.
@@ -93,6 +105,8 @@ func Default() Config {
 		Deadline:  Duration(deadline.Default),
 		RegionLog: RegionLog{Policy: PolicyVerified, Period: Duration(5 * time.Second)},
 		Cache:     Cache{Budget: 256 << 20, DirtyAge: Duration(5 * time.Second)},
+		Scrub:     Scrub{Share: 0.5},
+		Resync:    Resync{Share: 0.8}, // meanwhile one leg less can be done without
 		NBD:       NBD{Unix: "nbd.sock"},
 		Attach:    Attach{Unix: "attach.sock"},
 	}

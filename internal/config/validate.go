@@ -29,6 +29,8 @@ const (
 	PeriodMax   = 24 * time.Hour
 	AgeMax      = time.Hour
 	DeadlineMax = time.Hour
+	// ShareMin catches a mistake: a hundred times as long as it could take.
+	ShareMin = 0.01
 	// AgeMin keeps the flusher from running all the time.
 	AgeMin = 10 * time.Millisecond
 )
@@ -57,6 +59,8 @@ func (c *Config) Validate() error {
 	bounds(fault, "region_log.period", time.Duration(c.RegionLog.Period), PeriodMin, PeriodMax)
 	bounds(fault, "cache.dirty_age", time.Duration(c.Cache.DirtyAge), AgeMin, AgeMax)
 	c.Cache.validate(fault)
+	share(fault, "scrub.share", c.Scrub.Share)
+	share(fault, "resync.share", c.Resync.Share)
 	for name, v := range c.Volumes {
 		if err := volume.CheckName(name); err != nil {
 			fault("volumes: %w", err)
@@ -88,6 +92,12 @@ func (c *Cache) validate(fault func(string, ...any)) {
 func bounds(fault func(string, ...any), key string, v, low, high time.Duration) {
 	if v < low || v > high {
 		fault("%s: %v is not within %v and %v", key, v, low, high)
+	}
+}
+
+func share(fault func(string, ...any), key string, v float64) {
+	if !(v >= ShareMin && v <= 1) {
+		fault("%s: %v is not within %v and 1", key, v, ShareMin)
 	}
 }
 

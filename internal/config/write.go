@@ -41,7 +41,10 @@ func render(c Config) string {
 	d.Derive()
 	c.Derive()
 	line := func(key string, value, usual any) string {
-		s := fmt.Sprintf("%s = %s", key, quote(fmt.Sprint(value)))
+		s := fmt.Sprintf("%s = %v", key, value)
+		if _, number := value.(float64); !number {
+			s = fmt.Sprintf("%s = %s", key, quote(fmt.Sprint(value)))
+		}
 		if value == usual {
 			return "# " + s
 		}
@@ -60,6 +63,8 @@ func render(c Config) string {
 		"@dirty_limit@", line("dirty_limit", c.Cache.DirtyLimit, d.Cache.DirtyLimit),
 		"@dirty_background@", line("dirty_background", c.Cache.DirtyBackground, d.Cache.DirtyBackground),
 		"@dirty_age@", line("dirty_age", c.Cache.DirtyAge, d.Cache.DirtyAge),
+		"@scrub_share@", line("share", c.Scrub.Share, d.Scrub.Share),
+		"@resync_share@", line("share", c.Resync.Share, d.Resync.Share),
 		"@unix@", line("unix", c.NBD.Unix, d.NBD.Unix),
 		"@tcp@", tcpLine(c.NBD.TCP),
 		"@attach@", line("unix", c.Attach.Unix, d.Attach.Unix),
