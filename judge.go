@@ -140,7 +140,7 @@ func (s *Status) undecided() []Finding {
 	}
 	return []Finding{{
 		fmt.Sprintf("%d blocks were being written when the pool was cut off, and no leg had one that fits its guard: what one of them had is kept", s.Guards.Undecided),
-		"none: nothing that was flushed is among them",
+		fmt.Sprintf("none: nothing that was flushed is among them; to have it forgotten: holdfast clear %s", s.Dir),
 	}}
 }
 

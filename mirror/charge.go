@@ -57,7 +57,7 @@ func (m *Mirror) charge(l *leg, kind *atomic.Uint64, op string, off, n int64, er
 }
 
 // chargeLegs tells which leg was wrong about what, and counts what no leg knew.
-func (md *mender) chargeLegs() {
+func (md *mender) chargeLegs(how mendFlags) {
 	m := md.m
 	md.each(md.undecided, func(off, n int64) {
 		m.undecided.Add(uint64(n / BlockSize))
@@ -72,6 +72,10 @@ func (md *mender) chargeLegs() {
 		l.guardErrors.Add(uint64(bits.OnesCount64(wrong)))
 		md.tellLeg(l, eventlog.BlockHealed, "checksum", "leg holds something else than was written to it: healed from another", wrong&^md.bad)
 		md.tellLeg(l, eventlog.BlockHealed, "read", "leg cannot be read there: it is written from another", unread&^md.bad)
+		if !md.crash && how&mendAll == 0 {
+			md.tellLeg(l, eventlog.BlockHealed, "difference", "legs differ where nothing was written since the pool was made, or nothing says which is right: the first counts",
+				md.put[i]&^(wrong|unread|md.bad))
+		}
 		if n := bits.OnesCount64(wrong | unread); n > 0 && l.faults.add(n) {
 			m.giveUpOn(i)
 		}
@@ -88,6 +92,9 @@ func (md *mender) tellBad() {
 		if md.in.has(i) {
 			md.tellLeg(l, eventlog.BlockBad, "checksum", "leg holds something else than was written to it: left as it is", md.faulty[i])
 			md.tellLeg(l, eventlog.BlockBad, "read", "leg cannot be read there: left as it is", md.blocks()&^md.have[i])
+			if !md.crash {
+				md.tellLeg(l, eventlog.BlockBad, "difference", "legs differ there: left as they are", md.put[i]&md.have[i]&^(md.faulty[i]|md.bad))
+			}
 		}
 	}
 }

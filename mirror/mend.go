@@ -260,7 +260,7 @@ func (md *mender) wrong(leg, i int, same bool) bool {
 // carryOut writes what was decided.
 func (md *mender) carryOut(b *guardBlock, how mendFlags) error {
 	m, rs := md.m, md.m.regions
-	md.chargeLegs()
+	md.chargeLegs(how)
 	work := md.fresh
 	if b != nil && md.fills {
 		work = md.blocks()

@@ -70,7 +70,7 @@ func (m *Mirror) recall(p Past) {
 }
 
 // ClearErrors forgets what a leg was charged with, or, without a name, what every
-// leg was.
+// leg was, and GuardStatus.Undecided.
 func (m *Mirror) ClearErrors(name string) error {
 	if m.closed.Load() {
 		return m.closedErr("clear")
@@ -82,6 +82,9 @@ func (m *Mirror) ClearErrors(name string) error {
 			return m.opError("clear", 0, 0, err)
 		}
 		only = i
+	}
+	if only < 0 {
+		m.undecided.Store(0)
 	}
 	r := m.roll()
 	for i, l := range m.legs() {

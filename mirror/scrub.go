@@ -67,7 +67,11 @@ func (m *Mirror) beginScrub(st ScrubStatus) (run func() error, err error) {
 	s.stop.Store(false)
 	st.State, st.Ended = ScrubRunning, time.Time{}
 	s.begin(st)
-	m.slog.Info("scrub begins, or goes on", eventlog.Key, eventlog.ScrubBegan, "check_only", st.CheckOnly, "share", st.Share, "offset", st.Done)
+	what := "scrub begins"
+	if st.Done > 0 {
+		what = "scrub goes on"
+	}
+	m.slog.Info(what, eventlog.Key, eventlog.ScrubBegan, "check_only", st.CheckOnly, "share", st.Share, "offset", st.Done)
 	return func() error {
 		defer s.running.Store(false)
 		err := m.scrubAll(st)

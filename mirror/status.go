@@ -33,7 +33,7 @@ type LegStatus struct {
 type GuardStatus struct {
 	Kind string `json:"kind"`
 	// Undecided is how many blocks no leg had one of that fitted its guard after
-	// a crash, since Open: they were in flight then.
+	// a crash, since Open, or since all errors were cleared: they were in flight.
 	Undecided uint64 `json:"undecided"`
 }
 

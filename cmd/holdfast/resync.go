@@ -34,7 +34,7 @@ func describeResync(s *holdfast.Status) string {
 	y := &s.Resync
 	if y.RegionsLeft == 0 {
 		return fmt.Sprintf("none needed; %d regions were made equal since the start, %v read, %v written",
-			y.RegionsDone, config.Size(y.BytesRead), config.Size(y.BytesWritten))
+			y.RegionsDone, roughly(int64(y.BytesRead)), roughly(int64(y.BytesWritten)))
 	}
 	if s.State == holdfast.StateStopped {
 		return fmt.Sprintf("%d regions (%v) await it, when the pool is served", y.RegionsLeft, config.Size(y.RegionsLeft*s.RegionSize))
@@ -49,7 +49,16 @@ func describeRate(rate int64, secondsLeft float64) string {
 	if rate <= 0 {
 		return "time left unknown"
 	}
-	return fmt.Sprintf("%v a second, about %v left", config.Size(rate), inSeconds(secondsLeft))
+	return fmt.Sprintf("%s a second, about %v left", roughly(rate), inSeconds(secondsLeft))
+}
+
+// roughly is a number of bytes of which the first digits are of interest.
+func roughly(n int64) string {
+	value, unit := float64(n), 0
+	for value >= 1024 && unit < 4 {
+		value, unit = value/1024, unit+1
+	}
+	return fmt.Sprintf("%.1f%s", value, []string{"B", "KiB", "MiB", "GiB", "TiB"}[unit])
 }
 
 // inSeconds is a time without fractions of a second.

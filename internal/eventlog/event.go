@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -169,6 +170,11 @@ func (e *Event) add(group string, a slog.Attr) {
 	switch v.Kind() {
 	case slog.KindBool, slog.KindInt64, slog.KindUint64:
 		d.Value = v.Any()
+	case slog.KindFloat64:
+		d.Value = v.Float64()
+		if f := v.Float64(); math.IsNaN(f) || math.IsInf(f, 0) {
+			d.Value = v.String() // JSON has no such number
+		}
 	default:
 		d.Value = cut(v.String())
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func TestEventsAreKept(t *testing.T) {
 	log := slog.New(l.Handler())
 	log.Warn("only said")
 	log.Warn("leg failed: it is left alone", Key, LegFailed, "leg", "a b", "legs_left", 1, "took", time.Second, "error", errors.New("no \x1b[2J"))
-	log.With("pool", "p", Key, LegInSync).WithGroup("g").Info("grouped", "x", uint64(7), slog.Group("h", "y", true))
+	log.With("pool", "p", Key, LegInSync).WithGroup("g").Info("grouped", "x", uint64(7), "f", 0.5, "nan", math.NaN(), slog.Group("h", "y", true))
 	l.Close()
 	log.Warn("after the end", Key, LegFailed)
 	events := all(t, dir)
@@ -59,7 +60,7 @@ func TestEventsAreKept(t *testing.T) {
 	if got := fmt.Sprint(e.Details); got != "[{leg a b} {legs_left 1} {took 1s} {error no \x1b[2J}]" {
 		t.Errorf("details are %q", got)
 	}
-	if got := fmt.Sprint(events[1].Details); got != "[{pool p} {g.x 7} {g.h.y true}]" {
+	if got := fmt.Sprint(events[1].Details); got != "[{pool p} {g.x 7} {g.f 0.5} {g.nan NaN} {g.h.y true}]" {
 		t.Errorf("details are %q", got)
 	}
 	if s := e.String(); !strings.HasSuffix(s, "leg-failed         leg failed: it is left alone: leg=\"a b\" legs_left=1 took=1s error=\"no \uFFFD[2J\"") {
