@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"holdfast.dev/holdfast"
 	"holdfast.dev/holdfast/attach"
 )
 
@@ -49,14 +52,17 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"run":      cmdRun,
-			"served":   cmdServed,
-			"signal":   cmdSignal,
-			"poke":     cmdPoke,
-			"truncate": cmdTruncate,
-			"occupy":   cmdOccupy,
-			"lines":    cmdLines,
-			"guarded":  cmdGuarded,
+			"run":       cmdRun,
+			"served":    cmdServed,
+			"scrubbing": cmdScrubbing,
+			"told":      cmdTold,
+			"signal":    cmdSignal,
+			"interrupt": cmdInterrupt,
+			"poke":      cmdPoke,
+			"truncate":  cmdTruncate,
+			"occupy":    cmdOccupy,
+			"lines":     cmdLines,
+			"guarded":   cmdGuarded,
 		},
 	})
 }
@@ -92,6 +98,55 @@ func cmdServed(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Since(begin) > patience {
 			ts.Fatalf("%+v, %v", r.Status, err)
+		}
+	}
+}
+
+// cmdScrubbing does "scrubbing DIR BYTES": it waits until a scrub is under way, has
+// done as much more than it had when the command began, and that is written down.
+func cmdScrubbing(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	bytes, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	first := int64(-1)
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		r, err := ask(dir, "status", controlPatience)
+		if err == nil && r.Status.Scrub.Active() {
+			if first < 0 {
+				first = r.Status.Scrub.Done
+			}
+			var kept struct{ Scrub holdfast.ScrubStatus }
+			b, err := os.ReadFile(filepath.Join(dir, "state.json"))
+			if err == nil && json.Unmarshal(b, &kept) == nil && kept.Scrub.Done >= first+bytes {
+				return
+			}
+		}
+		if time.Since(begin) > patience {
+			ts.Fatalf("%+v, %v", r.Status, err)
+		}
+	}
+}
+
+// cmdTold does "told DIR KIND": it waits until an event of that kind is kept.
+func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for e, err := range holdfast.Events(ctx, ts.MkAbs(args[0]), true) {
+		ts.Check(err)
+		if e.Kind == args[1] {
+			return
+		}
+	}
+	ts.Fatalf("no %s is told of", args[1])
+}
+
+// cmdInterrupt sends SIGINT to what runs in the background under a name, as Ctrl-C
+// does, when it has nothing left to say.
+func cmdInterrupt(ts *testscript.TestScript, _ bool, args []string) {
+	time.Sleep(time.Second) // longer than it waits before it looks again
+	for _, c := range ts.BackgroundCmds() {
+		if slices.Contains(c.Args, args[0]) {
+			ts.Check(c.Process.Signal(os.Interrupt))
 		}
 	}
 }
