@@ -44,9 +44,8 @@
 //
 // # What is not promised
 //
-//   - Bytes that rot on one leg are not found out: reads do not check a checksum.
-//   - A leg that failed cannot be brought back or replaced while the pool is
-//     open.
+//   - What is remembered of errors, scrubs and events is no part of any promise: it
+//     lies in the pool's directory, and a power cut may cost the last few seconds.
 //   - There is no encryption and no password. A Unix socket is its owner's alone;
 //     whoever reaches a TCP address can read and write every volume.
 //   - A volume's size is fixed, and it owns its space in the pool from the start.

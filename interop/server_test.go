@@ -287,7 +287,7 @@ type resyncStatus struct {
 func (p *pool) status() (s status) {
 	p.t.Helper()
 	out := run(p.t, p.bin, "status", p.dir, "--json")
-	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Version != 1 {
+	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Version != 2 {
 		p.t.Fatalf("holdfast status --json: version %d, %v\n%s", s.Version, err, out)
 	}
 	return s

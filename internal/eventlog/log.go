@@ -11,7 +11,8 @@ import (
 const (
 	// Burst events of one kind about one leg are kept in each Window. The first few
 	// of a thousand healed blocks tell as much as all.
-	Burst  = 20
+	Burst = 20
+	// Window is how long a burst is counted; then it is told how many were left out.
 	Window = 10 * time.Second
 
 	// queueMost is how many events may wait for the file: what a few legs that fail
