@@ -47,7 +47,7 @@ func (p *Pool) AttachLeg(leg string, force bool) error {
 		} else if path, err = c.inPool(leg); err != nil {
 			return err
 		}
-		f, err := device.OpenFile(path, device.FileOptions{})
+		f, err := openLeg(path, &p.settings, device.FileOptions{})
 		if err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (p *Pool) ReplaceLeg(leg, path string) error {
 		if err := p.letGo(l); err != nil {
 			return err
 		}
-		f, err := device.OpenFile(l.Name, device.FileOptions{})
+		f, err := openLeg(l.Name, &p.settings, device.FileOptions{})
 		if err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func (c *legChange) prepare(path string, over func(mirror.Leg) error) error {
 		}
 		return err
 	}
-	f, err := device.OpenFile(path, device.FileOptions{})
+	f, err := openLeg(path, &c.p.settings, device.FileOptions{})
 	if err != nil {
 		return undo(fmt.Errorf("leg %w", err))
 	}

@@ -34,8 +34,7 @@ func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, e
 	set.dir = dir
 	for _, name := range c.Legs {
 		path := under(dir, name)
-		d, err := deadline.Open(func() (device.Device, error) { return device.OpenFile(path, o) },
-			deadline.Options{Name: path, Deadline: time.Duration(c.Deadline)})
+		d, err := openLeg(path, c, o)
 		switch {
 		case err == nil:
 			set.legs = append(set.legs, mirror.Leg{Name: path, Dev: d})
@@ -54,6 +53,13 @@ func openLegs(dir string, c *config.Config, o device.FileOptions) (set legSet, e
 		return legSet{}, set.absent
 	}
 	return set, nil
+}
+
+// openLeg opens a leg that nobody waits for longer than the settings say, whatever
+// the device does.
+func openLeg(path string, c *config.Config, o device.FileOptions) (*deadline.Device, error) {
+	return deadline.Open(func() (device.Device, error) { return device.OpenFile(path, o) },
+		deadline.Options{Name: path, Deadline: time.Duration(c.Deadline)})
 }
 
 // open opens the mirror on some view of the set's legs.

@@ -20,7 +20,7 @@ const (
 )
 
 // checkUnused refuses to make a leg of what may hold something of value.
-func checkUnused(path string, f *device.File) error {
+func checkUnused(path string, f device.Device) error {
 	ranges := [][2]int64{{0, f.Size()}}
 	advice := "remove it, or name another"
 	if st, err := os.Stat(path); err == nil && st.Mode()&fs.ModeDevice != 0 {
@@ -43,7 +43,7 @@ func checkUnused(path string, f *device.File) error {
 
 // firstByte returns the offset of the first byte of f in [from, to) that is not
 // zero, or -1.
-func firstByte(f *device.File, from, to int64) (at int64, err error) {
+func firstByte(f device.Device, from, to int64) (at int64, err error) {
 	at = -1
 	buf := make([]byte, scanSize)
 	look := func(e device.Extent) bool {
