@@ -30,13 +30,14 @@ func TestCheckNamesRotOnce(t *testing.T) {
 	spoils[0].do(t, r, legs[1], g, 21)
 	spoils[0].do(t, r, legs[1], g, 30)
 	spoils[0].do(t, r, legs[2], g, 30)
+	spoils[0].do(t, r, legs[1], g, 50)
 	report, err := Check(legs)
 	must(t, err)
 	rotten := func(leg string, block int64) string {
 		return fmt.Sprintf("%s: the block at %d of the data does not fit its guard", leg, block*BlockSize)
 	}
 	want := []string{
-		rotten("a", 10), rotten("b", 20), rotten("b", 21), rotten("b", 30), rotten("c", 30),
+		rotten("a", 10), rotten("b", 20), rotten("b", 21), rotten("b", 30), rotten("c", 30), rotten("b", 50),
 		fmt.Sprintf("a and c differ in 4096 bytes at %d of the data", 50*BlockSize),
 	}
 	if got := strings.Join(report.Problems, "\n"); got != strings.Join(want, "\n") {

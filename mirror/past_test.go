@@ -58,6 +58,7 @@ func TestErrorsAreRemembered(t *testing.T) {
 	if p := s.Past(); len(p.Errors) != 0 || s.Guards.Undecided != 0 {
 		t.Errorf("after all were cleared: %+v, %+v", p, s.Guards)
 	}
+	m.leg(2).recall(want)
 	must(t, m.Fail("c"))
 	must(t, m.Replace("c", Leg{"d", kept{device.NewMem(LegSize(rotData))}}))
 	if got := m.Status().Legs[2].LegErrors; got != (LegErrors{}) {
@@ -221,6 +222,11 @@ func TestEventsOfRot(t *testing.T) {
 	wanted("scrub", "event=block-healed leg=b kind=checksum offset=12288 length=8192", "event=block-healed leg=b kind=checksum offset=36864 length=4096",
 		"event=block-healed leg=a kind=read offset=122880 length=4096", "event=block-lost offset=81920 length=4096",
 		"event=leg-error leg=a op=read leg_offset=", "event=scrub-ended bad=6 healed=4 lost=1")
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "block-healed") && strings.Contains(line, "offset=81920") {
+			t.Errorf("of a lost block it says %s", line)
+		}
+	}
 	log.Reset()
 	run, err := m.BeginScrub(ScrubOptions{})
 	must(t, err)

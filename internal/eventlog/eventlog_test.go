@@ -9,11 +9,14 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // all reads what is kept in dir.
@@ -45,16 +48,18 @@ func TestEventsAreKept(t *testing.T) {
 	l := New(dir, text(out))
 	log := slog.New(l.Handler())
 	log.Warn("only said")
-	log.Warn("leg failed: it is left alone", Key, LegFailed, "leg", "a b", "legs_left", 1, "took", time.Second, "error", errors.New("no \x1b[2J"))
+	log.Warn("leg failed: it is left\talone", Key, LegFailed, "leg", "a b", "legs_left", 1, "took", time.Second, "error", errors.New("no \x1b[2J"))
 	log.With("pool", "p", Key, LegInSync).WithGroup("g").Info("grouped", "x", uint64(7), "f", 0.5, "nan", math.NaN(), slog.Group("h", "y", true))
 	l.Close()
-	log.Warn("after the end", Key, LegFailed)
+	for range 2 * Burst {
+		log.Warn("after the end", Key, LegFailed)
+	}
 	events := all(t, dir)
 	if kinds(events) != "leg-failed leg-in-sync" {
 		t.Fatalf("kept are %v", events)
 	}
 	e := events[0]
-	if e.Level != "WARN" || e.Message != "leg failed: it is left alone" || time.Since(e.Time) > time.Hour || e.Time.Location() != time.UTC {
+	if e.Level != "WARN" || e.Message != "leg failed: it is left\talone" || time.Since(e.Time) > time.Hour || e.Time.Location() != time.UTC {
 		t.Errorf("kept is %+v", e)
 	}
 	if got := fmt.Sprint(e.Details); got != "[{leg a b} {legs_left 1} {took 1s} {error no \x1b[2J}]" {
@@ -63,10 +68,10 @@ func TestEventsAreKept(t *testing.T) {
 	if got := fmt.Sprint(events[1].Details); got != "[{pool p} {g.x 7} {g.f 0.5} {g.nan NaN} {g.h.y true}]" {
 		t.Errorf("details are %q", got)
 	}
-	if s := e.String(); !strings.HasSuffix(s, "leg-failed         leg failed: it is left alone: leg=\"a b\" legs_left=1 took=1s error=\"no \uFFFD[2J\"") {
+	if s := e.String(); !strings.HasSuffix(s, "leg-failed         leg failed: it is left\uFFFDalone: leg=\"a b\" legs_left=1 took=1s error=\"no \uFFFD[2J\"") {
 		t.Errorf("as a line: %q", s)
 	}
-	if n := strings.Count(out.String(), "\n"); n != 4 {
+	if n := strings.Count(out.String(), "\n"); n != 3+2*Burst {
 		t.Errorf("the log has %d lines:\n%s", n, out)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, Name))
@@ -201,8 +206,8 @@ func TestTornLines(t *testing.T) {
 		t.Errorf("with a line that is not ended: %s", got)
 	}
 	log()
-	write("[]\n" + `{"event":{"nested":1}}` + "\n{}\n\n\x00\xff\n" + `{"event":"x","time":"yesterday"}` + "\n" +
-		`{"event":"x"` + strings.Repeat(`,"a":1`, detailsMost+1) + "}\n" + strings.Repeat("x", 3*lineMost) + "\n")
+	write("[]\n" + `{"event":"x","a":[1,2]}` + "\n{}\n\n\x00\xff\n" + `{"event":"x","time":"yesterday"}` + "\n" +
+		`{"event":"x"` + strings.Repeat(`,"a":1`, detailsMost+1) + "}\n" + `{"event":"x","message":"` + strings.Repeat("x", lineMost) + "\"}\n")
 	log()
 	want := "leg-failed unreadable leg-failed" + strings.Repeat(" unreadable", 8) + " leg-failed"
 	if got := kinds(all(t, dir)); got != want {
@@ -257,6 +262,44 @@ func TestFullDisk(t *testing.T) {
 	}
 	if f.missed != 2 {
 		t.Errorf("%d are missed", f.missed)
+	}
+}
+
+// A disk that fills up in the middle of a batch keeps what was there, and nothing of
+// the batch; when there is room again that is told.
+func TestDiskFillsUp(t *testing.T) {
+	dir := t.TempDir()
+	f := file{dir: dir}
+	defer f.close()
+	e := Event{Kind: LegFailed, Details: []Detail{{"fill", strings.Repeat("x", 100)}}}
+	if err := f.append([]Event{e}); err != nil {
+		t.Fatal(err)
+	}
+	size := f.size
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(size) + 150, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err := f.append([]Event{e, e})
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil {
+		t.Error("a full disk took a batch")
+	}
+	if st, _ := os.Stat(filepath.Join(dir, Name)); st.Size() != size {
+		t.Errorf("the file had %d bytes and has %d", size, st.Size())
+	}
+	if err := f.append([]Event{e}); err != nil {
+		t.Error(err)
+	}
+	if got := kinds(all(t, dir)); got != "leg-failed left-out leg-failed" {
+		t.Errorf("kept are %s", got)
 	}
 }
 
