@@ -119,7 +119,7 @@ func TestPastIsKept(t *testing.T) {
 	p.mu.closed = true
 	p = opened(t, dir, Options{})
 	same("after it was cleared", p.Status(), 0)
-	if err := p.ClearErrors(""); err != nil {
+	if err := errors.Join(p.ClearErrors(""), p.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if got := happened(t, dir); !strings.Contains(got, "scrub-began block-healed scrub-ended") || strings.Count(got, "errors-cleared") != 4 {
