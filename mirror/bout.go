@@ -74,6 +74,6 @@ func (m *Mirror) SetResyncShare(share float64) error {
 		return m.opError("resync", 0, 0, err)
 	}
 	m.resync.share.store(share)
-	m.resync.bell.Ring()
+	m.resync.rests.Ring()
 	return nil
 }

@@ -134,7 +134,7 @@ func newMirror(a *assembly, o Options) *Mirror {
 	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
 	m.guards = newGuards(m)
 	m.flusher.group.Init()
-	m.resync.bell = seam.NewAlarm()
+	m.resync.bell, m.resync.rests = seam.NewAlarm(), seam.NewAlarm()
 	m.scrub.alarm = seam.NewAlarm()
 	m.members.view = append(m.members.view, top.members...)
 	m.members.state, m.members.unsettled = top.state, top.unsettled
@@ -248,6 +248,7 @@ func (m *Mirror) stop() bool {
 	m.stopping.Store(true)
 	m.bell.Ring()
 	m.resync.bell.Ring()
+	m.resync.rests.Ring()
 	m.scrub.alarm.Ring()
 	m.tasks.Wait()
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)

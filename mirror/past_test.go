@@ -338,6 +338,31 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// A pool that is closed while its resync rests does not wait for it, or for anything
+// that comes after.
+func TestCloseCutsARestShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const region = 2 * mendPiece // so that it rests within one
+		legs := memLegs(2, LegSize(region))
+		must(t, Format(legs, FormatOptions{Size: region, RegionSize: region}))
+		m, err := Open(legs, Options{Manual: true})
+		must(t, err)
+		put(t, m, 0, make([]byte, region))
+		m.Abandon()
+		slow := []Leg{legs[0], {"b", watched{legs[1].Dev, func() { time.Sleep(50 * time.Millisecond) }}}}
+		m, err = Open(slow, Options{ResyncShare: 0.01})
+		must(t, err)
+		m.Start()
+		time.Sleep(time.Second)
+		synctest.Wait() // it has read a piece in 50 ms, and rests for nearly five seconds
+		began := time.Now()
+		must(t, m.Close())
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("to close took %v", took)
+		}
+	})
+}
+
 // A resync takes its share of the time and no more; how fast it is follows.
 func TestResyncLeavesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

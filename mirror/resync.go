@@ -20,6 +20,9 @@ var errStopped = errors.New("resync was stopped")
 // resync is the state of the task that makes the legs equal again.
 type resync struct {
 	bell *seam.Alarm
+	// rests is for the rests that others have: a ring of the bell must not be spent
+	// on one.
+	rests *seam.Alarm
 
 	regions      atomic.Uint64 // made equal since open
 	bytesRead    atomic.Uint64
@@ -102,7 +105,7 @@ func (m *Mirror) resyncRegion(i int) error {
 		off, left = off+n, left-n
 		m.resync.bout.advance(n)
 		if wait := rest(m.resync.share.load(), seam.Now().Sub(began)); wait > 0 && !m.manual {
-			m.resync.bell.Sleep(wait)
+			m.resync.rests.Sleep(wait)
 		}
 	}
 	if changed {
