@@ -1,6 +1,7 @@
 # make run     builds ./holdfast and serves a small pool
 # make test    checks everything; installs what it lacks first, on Debian
-# make soak    the tests that choose at random, SOAK times, each with a seed of its own
+# make soak    a pool in a rough place for SOAKTIME: fio, kills, rot, pulled legs, scrubs
+# make hunt    the tests that choose at random, HUNTS times, each with a seed of its own
 # make fuzz    every fuzz test, for FUZZTIME each
 # make clean   removes what was built; never a pool
 
@@ -9,10 +10,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 FUZZTIME ?= 30s
-SOAK ?= 10
-SOAKTIME ?= 8h
+SOAKTIME ?= 1h
+HUNTS ?= 10
 
-.PHONY: build run test prepare style vet race cuts interop mapped soak fuzz clean
+.PHONY: build run test prepare style vet race cuts interop mapped soak hunt fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
@@ -41,10 +42,12 @@ race:
 	go test -race -tags invariants -timeout 20m $$(go list ./... | grep -v '/interop$$')
 
 # Power cuts of pools that run in one goroutine, where the race detector, which
-# takes most of the time, has nothing to find. 20000 at random, and one after
-# every operation of a disk in every sequence of three deeds.
+# takes most of the time, has nothing to find: at random, and after every
+# operation of a disk in every sequence of three deeds. The stage before has some
+# of each.
 cuts:
-	go test -tags invariants -count=1 -timeout 20m ./mirror -run 'TestCrash|TestEveryCut' -v -args -cases 8000 -sequence 3
+	go test -tags invariants -count=1 -timeout 20m . -run 'TestCrash$$' -v -args -cases 1500
+	go test -tags invariants -count=1 -timeout 20m ./mirror -run 'TestCrash$$|TestCrashLife|TestEveryCut' -v -args -cases 8000 -sequence 3
 
 # -v for what the tests measure.
 interop:
@@ -56,9 +59,13 @@ mapped:
 	go test -count=1 -timeout 20m ./programs -run Fsx -v -args -ops 250000
 	go test -count=1 -timeout 20m ./attach -run Resize -v -args -resize-ops 50000
 
+# A pool in use for SOAKTIME while it is killed, rots, and loses legs.
 soak: prepare
-	go test -race -tags invariants -count=$(SOAK) -timeout $(SOAKTIME) ./...
-	HOLDFAST_INTEROP=1 go test -race -count=$(SOAK) -timeout $(SOAKTIME) -v -run 'Kill|Kernel|Fio' ./interop
+	HOLDFAST_INTEROP=1 HOLDFAST_SOAK=$(SOAKTIME) go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./interop
+
+hunt: prepare
+	go test -race -tags invariants -count=$(HUNTS) -timeout 0 ./...
+	HOLDFAST_INTEROP=1 go test -race -count=$(HUNTS) -timeout 0 -v -run 'Kill|Kernel|Fio' ./interop
 
 fuzz:
 	for package in $$(go list ./...); do \

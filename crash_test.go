@@ -20,7 +20,7 @@ import (
 
 var (
 	crashSeed  = flag.Uint64("seed", 0, "run the crash test with this one seed")
-	crashCases = flag.Int("cases", 1500, "how many crash tests to run")
+	crashCases = flag.Int("cases", 200, "how many crash tests to run")
 )
 
 // failedSeeds once failed; they are run first.

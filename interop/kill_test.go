@@ -116,40 +116,57 @@ func awaitResync(s *server) string {
 // workUntilKilled writes over several connections and kills the server after d.
 func workUntilKilled(t *testing.T, s *server, l *ledger, random *random, d time.Duration) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	var work errgroup.Group
+	w := startWork(t, s, l, random)
+	time.Sleep(d)
+	s.kill()
+	w.stop()
+}
+
+// work writes to a volume, until the server ends or stop is called.
+type work struct {
+	t       *testing.T
+	group   errgroup.Group
+	clients []*client
+	cancel  context.CancelFunc
+}
+
+func startWork(t *testing.T, s *server, l *ledger, random *random) *work {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &work{t: t, cancel: cancel}
+	t.Cleanup(cancel)
 	if _, err := find("fio"); err == nil {
 		load := command(ctx, t, "fio", fioLoad(s.pool, loadStart, loadSize)...)
 		load.Stdout, load.Stderr = io.Discard, io.Discard
 		if err := load.Start(); err != nil {
 			t.Fatal(err)
 		}
-		work.Go(func() error {
+		w.group.Go(func() error {
 			// It fails, because the server is killed beneath it.
 			load.Wait()
 			return nil
 		})
 	}
-	var clients []*client
 	for range killConnections {
-		c, err := connect(s.pool)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.close()
-		clients = append(clients, c)
+		w.clients = append(w.clients, dial(t, s.pool))
 	}
-	for w := range killWriters {
+	for i := range killWriters {
 		own := newRandom(random.Int64())
-		first, end := len(l.cells)*w/killWriters, len(l.cells)*(w+1)/killWriters
-		work.Go(func() error { return writeCells(clients[w%len(clients)], l, own, first, end) })
+		first, end := len(l.cells)*i/killWriters, len(l.cells)*(i+1)/killWriters
+		w.group.Go(func() error { return writeCells(w.clients[i%len(w.clients)], l, own, first, end) })
 	}
-	time.Sleep(d)
-	s.kill()
-	cancel()
-	if err := work.Wait(); err != nil {
-		t.Fatal(err)
+	return w
+}
+
+// stop ends what still works.
+func (w *work) stop() {
+	w.t.Helper()
+	w.cancel()
+	for _, c := range w.clients {
+		c.close()
+	}
+	if err := w.group.Wait(); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 var (
 	oneSeed    = flag.Uint64("seed", 0, "run the crash test with this one seed")
-	crashCases = flag.Int("cases", 2000, "how many crash tests to run")
+	crashCases = flag.Int("cases", 300, "how many crash tests to run")
 )
 
 // failedSeeds once failed; they are run first.

@@ -12,7 +12,7 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 )
 
-var enumerated = flag.Int("sequence", 2, "how long the sequences of TestEveryCut are")
+var enumerated = flag.Int("sequence", 1, "how long the sequences of TestEveryCut are")
 
 // deeds are what the sequences consist of.
 var deeds = []struct {
