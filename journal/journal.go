@@ -146,6 +146,7 @@ func (j *Journal) brokenErr() error { return fmt.Errorf("%w: %w", ErrBroken, j.b
 // Status is what the journal holds.
 type Status struct {
 	Ring, Used   int64  // bytes
+	Room, Taken  int    // entries that the ring takes, and has
 	Blocks       int    // of the pool, whose newest version may be in the ring only
 	Transactions uint64 // written since the journal was opened
 	Broken       error
@@ -158,6 +159,8 @@ func (j *Journal) Status() Status {
 	return Status{
 		Ring:         int64(j.ring) * BlockSize,
 		Used:         int64(j.head.pos-j.tail.pos) * BlockSize,
+		Room:         j.entries,
+		Taken:        j.used,
 		Blocks:       len(j.index.blocks),
 		Transactions: j.appended,
 		Broken:       j.broken,

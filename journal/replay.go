@@ -38,6 +38,13 @@ func (r *Recovery) Level(write func(Write) error) error {
 	})
 }
 
+// Find calls do for every block that Replay will write, in no order.
+func (r *Recovery) Find(do func(block uint64)) {
+	for b := range r.index.blocks {
+		do(b)
+	}
+}
+
 // Replay calls do for the newest version of every sector that the ring holds,
 // and stops at do's first error. What Level wrote must be durable. It
 // may be cut off, and run again after a Scan of whatever is left.

@@ -246,7 +246,7 @@ func TestFormatRefuses(t *testing.T) {
 // A torn log block is no error; two torn slots make their regions dirty.
 func TestTornLog(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 3*testRegion, []byte("x")) // the third write of the block: slot 1
 	m.Abandon()

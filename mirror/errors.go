@@ -37,6 +37,9 @@ var (
 	ErrTooMany = errors.New("too many legs")
 	// ErrUnsupported says that a leg uses features this program does not know.
 	ErrUnsupported = errors.New("leg uses unknown features")
+	// ErrJournal says that something which was flushed was in the journal, and can
+	// be read from no leg.
+	ErrJournal = errors.New("journal cannot be read whole")
 
 	// errFaults fails a leg that spoils what it holds.
 	errFaults = fmt.Errorf("more than %d blocks in %v could not be read, or held something else than was written", maxFaults, faultWindow)

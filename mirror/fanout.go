@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/journal"
 )
 
 // legMask is a set of legs, one bit each.
@@ -27,6 +28,8 @@ const (
 	opFlush   // the same, and flush
 	opLog     // write changed log blocks and flush
 	opRecord  // write both superblocks
+	opRing    // write to the journal
+	opHeader  // the same, and flush
 )
 
 // String names the operation in messages.
@@ -43,6 +46,8 @@ type fanout struct {
 	p  []byte
 	// off and n are within the data area, or the guard area.
 	off, n int64
+	// writes are those to the journal.
+	writes []journal.Write
 
 	errs [MaxLegs]error
 	run  [MaxLegs]func()
@@ -87,7 +92,7 @@ func (s *fanouts) get(m *Mirror) *fanout {
 }
 
 func (s *fanouts) put(f *fanout) {
-	f.p = nil
+	f.p, f.writes = nil, nil
 	f.errs = [MaxLegs]error{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,6 +105,19 @@ func (m *Mirror) onLegs(legs legMask, op legOp, p []byte, off, n int64) (ok legM
 	f := m.fans.get(m)
 	defer m.fans.put(f)
 	f.op, f.p, f.off, f.n = op, p, off, n
+	return f.on(legs)
+}
+
+// onLegsAt does the same with writes that say where they go on the leg.
+func (m *Mirror) onLegsAt(legs legMask, op legOp, writes []journal.Write) (ok legMask, err error) {
+	f := m.fans.get(m)
+	defer m.fans.put(f)
+	f.op, f.writes = op, writes
+	return f.on(legs)
+}
+
+func (f *fanout) on(legs legMask) (ok legMask, err error) {
+	m := f.m
 	own := legs.first()
 	if !m.manual {
 		f.start(legs &^ (1 << own))
@@ -168,12 +186,28 @@ func (f *fanout) do(i int) error {
 		}
 	case opLog:
 		err = f.m.log.write(l)
+	case opRing:
+		err = writeAll(l, f.writes)
+	case opHeader:
+		if err = writeAll(l, f.writes); err == nil {
+			err = l.flush()
+		}
 	case opRecord:
 		err = writeCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
 	}
 	if err != nil {
 		f.m.charge(l, &l.writeErrors, f.op.String(), at, f.n, err)
 		return fmt.Errorf("leg %s: %w", l.name, err)
+	}
+	return nil
+}
+
+func writeAll(l *leg, writes []journal.Write) error {
+	for _, w := range writes {
+		seam.Point("mirror.ring", uint64(w.Off))
+		if err := writeFull(l, w.P, w.Off); err != nil {
+			return err
+		}
 	}
 	return nil
 }

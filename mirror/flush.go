@@ -1,8 +1,11 @@
 package mirror
 
 import (
+	"errors"
+
 	"holdfast.dev/holdfast/internal/groupcommit"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/journal"
 )
 
 // flusher lets callers of Flush share the flushes of the legs.
@@ -28,7 +31,12 @@ func (m *Mirror) Flush() error {
 
 // flushAndTell flushes for a caller who hears of earlier failures too.
 func (m *Mirror) flushAndTell() error {
-	err := m.flushLegs()
+	err := m.flushAll()
+	if errors.Is(err, journal.ErrBroken) {
+		if err = m.makeRoom(); err == nil {
+			err = m.flushAll()
+		}
+	}
 	fl := &m.flusher
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
@@ -39,14 +47,26 @@ func (m *Mirror) flushAndTell() error {
 	return err
 }
 
-// flushLegs flushes the legs, or shares a flush that begins after the call.
-func (m *Mirror) flushLegs() error { return m.flusher.group.Do(m.flushOnce) }
+// flushLegs flushes the legs, or shares a flush that begins after the call, for
+// the sake of what is at home.
+func (m *Mirror) flushLegs() error {
+	err := m.flushAll()
+	if errors.Is(err, journal.ErrBroken) {
+		return nil
+	}
+	return err
+}
+
+// flushAll does the same for what is in the ring too: it fails with
+// journal.ErrBroken where only that may be lost.
+func (m *Mirror) flushAll() error { return m.flusher.group.Do(m.flushOnce) }
 
 // flushOnce writes the guards of what was written before it, and flushes the
 // legs. Only one task at a time does.
 func (m *Mirror) flushOnce() error {
 	rs := m.regions
 	number := rs.flushBegun.Add(1)
+	mark := m.ring.mark()
 	guards := m.guards.dirtyBlocks()
 	tried := m.roll().targets()
 	err := m.flushWith(tried, guards)
@@ -56,7 +76,7 @@ func (m *Mirror) flushOnce() error {
 		return err
 	}
 	rs.flushGood.Store(number)
-	return nil
+	return m.ring.durable(mark)
 }
 
 // flushWith flushes the legs with blocks of the guard area, the last of which
@@ -85,6 +105,7 @@ func (m *Mirror) flushWith(tried legMask, guards []*guardBlock) error {
 // next caller of Flush is told.
 func (m *Mirror) lostFlush(err error) {
 	m.regions.spoilUnflushed(m.inSync().first())
+	m.ring.broken(err)
 	m.flusher.mu.Lock()
 	m.flusher.debt = err
 	m.flusher.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/journal"
 )
 
 // Leg is a device that is to be, or is, one copy of a pool.
@@ -26,6 +27,9 @@ type FormatOptions struct {
 	RegionSize int64
 	// Guards is what is stored to check each block by.
 	Guards guard.Kind
+	// Journal is the length of the journal's area in bytes, a multiple of
+	// BlockSize; 0 means a 64th of the data, from 1 to 256 MiB, and NoJournal none.
+	Journal int64
 }
 
 // Format makes a pool of the legs. It refuses legs that already belong to one.
@@ -52,11 +56,15 @@ func Format(legs []Leg, o FormatOptions) error {
 		return err
 	}
 	supers := newSuperblocks(legs, &g)
+	ring, err := emptyRing(&supers[0])
+	if err != nil {
+		return err
+	}
 	for i := range supers {
 		supers[i].unsettled = countBits(unequal) > 0
 	}
 	for i, l := range legs {
-		if err := formatLeg(l, &supers[i], unequal); err != nil {
+		if err := formatLeg(l, &supers[i], unequal, ring); err != nil {
 			return fmt.Errorf("cannot format leg %s: %w", l.Name, err)
 		}
 	}
@@ -72,9 +80,9 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	}
 	size := o.Size
 	if size == 0 {
-		size = min(dataFor(smallest.Dev.Size()), maxDataSize)
+		size = min(dataFor(smallest.Dev.Size(), o.Journal), maxDataSize)
 		if size == 0 {
-			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), LegSize(BlockSize))
+			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), LegSizeWith(BlockSize, o.Journal))
 		}
 	}
 	if size < 0 || size > maxDataSize || size%BlockSize != 0 {
@@ -84,10 +92,10 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	if err != nil {
 		return geometry{}, err
 	}
-	if smallest.Dev.Size() < LegSize(size) {
-		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, LegSize(size))
+	if need := LegSizeWith(size, o.Journal); smallest.Dev.Size() < need {
+		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, need)
 	}
-	return newGeometry(size, regionSize, o.Guards), nil
+	return newGeometry(size, regionSize, o.Guards, o.Journal), nil
 }
 
 // unequalRegions returns the bits of the regions in which some leg holds data
@@ -130,9 +138,14 @@ func newSuperblocks(legs []Leg, g *geometry) []superblock {
 
 // formatLeg writes the log, and guards that know nothing, then the superblocks
 // that make them count.
-func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
+func formatLeg(l Leg, sb *superblock, unequal []uint64, ring []journal.Write) error {
 	if err := clearGuards(l.Dev, &sb.geometry); err != nil {
 		return err
+	}
+	for _, w := range ring {
+		if _, err := l.Dev.WriteAt(w.P, w.Off); err != nil {
+			return err
+		}
 	}
 	buf := alignedBytes(BlockSize)
 	for b := range len(unequal) / logWords {
@@ -148,6 +161,19 @@ func formatLeg(l Leg, sb *superblock, unequal []uint64) error {
 	}
 	worse := 0
 	return writeCopies(l.Dev, l.Dev.Flush, sb, &worse, buf)
+}
+
+// emptyRing returns what makes an empty journal of a leg's area; nothing, if the
+// pool has none. It is the same for all legs of a pool.
+func emptyRing(sb *superblock) ([]journal.Write, error) {
+	if !sb.geometry.journal {
+		return nil, nil
+	}
+	w, err := journal.Format(sb.geometry.journalConfig(sb.pool))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return []journal.Write{w}, nil
 }
 
 // clearGuards makes guards that know nothing of a leg's guard area.

@@ -12,35 +12,59 @@ func (m *Mirror) Size() int64 { return m.geo.dataSize }
 
 // WriteAt writes p at off to every leg in sync.
 func (m *Mirror) WriteAt(p []byte, off int64) (int, error) {
-	if err := m.write("write", opWrite, p, off, int64(len(p))); err != nil {
+	if err := m.write("write", opWrite, p, off, int64(len(p)), nil); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
 // Discard gives back the space of the range, which then reads as zeros.
-func (m *Mirror) Discard(off, n int64) error { return m.write("discard", opDiscard, nil, off, n) }
+func (m *Mirror) Discard(off, n int64) error { return m.write("discard", opDiscard, nil, off, n, nil) }
 
 // WriteZeroes makes the range read as zeros and keeps its space.
-func (m *Mirror) WriteZeroes(off, n int64) error { return m.write("zero", opZero, nil, off, n) }
+func (m *Mirror) WriteZeroes(off, n int64) error { return m.write("zero", opZero, nil, off, n, nil) }
 
 // write does any operation that changes data: on every leg in the order in
-// which overlapping ones were granted their range.
-func (m *Mirror) write(name string, op legOp, p []byte, off, n int64) error {
-	h, err := m.enter(name, off, n, rangelock.Exclusive)
-	if h == nil {
-		return err
+// which overlapping ones were granted their range. sums are those of whole
+// blocks, if they are known. Where room has to be made in the ring it is not
+// held meanwhile, and what was done before that is not done again.
+func (m *Mirror) write(name string, op legOp, p []byte, off, n int64, sums []uint32) error {
+	for {
+		h, err := m.enter(name, off, n, rangelock.Exclusive)
+		if h == nil {
+			return err
+		}
+		done, err := m.put(op, p, off, n, sums)
+		m.ranges.Release(h)
+		if noRoom(err) {
+			err = m.makeRoom()
+			off, n, p = off+done, n-done, tail(p, done)
+			if sums != nil {
+				sums = sums[done/BlockSize:]
+			}
+			if err == nil {
+				continue
+			}
+		}
+		return m.opError(name, off, n, err)
 	}
-	defer m.ranges.Release(h)
+}
+
+// putHome writes to the data area. Requires the range exclusively, and that the
+// ring holds nothing of its blocks.
+func (m *Mirror) putHome(op legOp, p []byte, off, n int64, sums []uint32) error {
+	if m.guards.on() && sums != nil {
+		return m.writeRuns(op, p, off, n, sums)
+	}
 	if m.guards.on() {
-		return m.opError(name, off, n, m.writeGuarded(op, p, off, n))
+		return m.writeGuarded(op, p, off, n)
 	}
 	first, last := m.regions.span(off, n)
 	if err := m.beginWrite(first, last); err != nil {
-		return m.opError(name, off, n, err)
+		return err
 	}
 	defer m.regions.end(first, last)
-	return m.opError(name, off, n, m.writeLegs(op, p, off, n))
+	return m.writeLegs(op, p, off, n)
 }
 
 // enter checks a call and locks its range, in whole blocks where these have
@@ -88,7 +112,7 @@ func (m *Mirror) writeLegs(op legOp, p []byte, off, n int64) error {
 }
 
 // Extents lists what is data and what is hole, as one leg in sync has it. A
-// region that awaits resync is data.
+// region that awaits resync is data, and so is what the ring holds.
 func (m *Mirror) Extents(off, n int64, yield func(device.Extent) bool) error {
 	if m.closed.Load() {
 		return m.closedErr("extents")
@@ -97,8 +121,14 @@ func (m *Mirror) Extents(off, n int64, yield func(device.Extent) bool) error {
 		return m.opError("extents", off, n, err)
 	}
 	more := true
-	for end := off + n; off < end && more; {
-		n, waits := m.regions.route(off, end-off)
+	end := off + n
+	held := m.ring.held(off, n, nil)
+	for off < end && more {
+		n, inRing := segment(&held, off, end-off)
+		waits := inRing
+		if !inRing {
+			n, waits = m.regions.route(off, n)
+		}
 		if waits {
 			more = yield(device.Extent{Off: off, Len: n})
 		} else if err := m.legExtents(off, n, &more, yield); err != nil {

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/google/uuid"
@@ -247,10 +248,21 @@ func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
 // leg is listed, and awaits resync. With own the device was the Mirror's before,
 // and stays so after an error. Requires cycle.mu and resync.mu.
 func (m *Mirror) letIn(op string, i int, l *leg, bits []uint64, own bool) error {
+	if m.ring.j != nil {
+		m.ring.emptying.Lock()
+		defer m.ring.emptying.Unlock()
+		// Most of it while the pool serves.
+		if _, err := m.checkpoint(math.MaxInt64); err != nil {
+			m.slog.Warn("journal: it is emptied with nothing in flight", "error", err)
+		}
+	}
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	if m.closed.Load() {
 		return device.ErrClosed
+	}
+	if err := m.shareRing(l); err != nil {
+		return err
 	}
 	before := m.publish(i, l)
 	listed, err := m.list(i, l, bits)
@@ -274,6 +286,29 @@ func (m *Mirror) letIn(op string, i int, l *leg, bits []uint64, own bool) error 
 		m.publish(i, emptyLeg(l.name, l.uuid))
 	}
 	return fmt.Errorf("%w: leg %s failed while it was let in", device.ErrIO, l.name)
+}
+
+// shareRing empties the ring and gives a leg one like it, whatever it had before.
+// From when it is listed it takes all that the others do, and so has all that is
+// in the ring when it is in sync. Requires the whole range and ring.emptying.
+func (m *Mirror) shareRing(l *leg) error {
+	if m.ring.j == nil {
+		return nil
+	}
+	h, err := m.drainHeld()
+	if err != nil {
+		return err
+	}
+	a := m.geo.areas[areaJournal]
+	slots := alignedBytes(2 * BlockSize) // no header of before outlives this
+	copy(slots[h.Off-a.off:], h.P)
+	if err := writeFull(l, slots, a.off); err != nil {
+		return fmt.Errorf("%s: %w", l.name, err)
+	}
+	if err := l.flush(); err != nil {
+		return fmt.Errorf("%s: %w", l.name, err)
+	}
+	return nil
 }
 
 // list writes the region log to a leg that is in its place, and makes it a

@@ -73,7 +73,7 @@ func TestFillErasesSuperblocks(t *testing.T) {
 // be its newest.
 func TestJoinWritesBothSlots(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	m := open(t, legs, Options{Manual: true})
 	for i := range int64(8) {
 		put(t, m, i*testRegion, []byte("x"))

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/google/uuid"
+
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/journal"
 )
 
 // Where things lie on a leg, in bytes:
@@ -13,11 +16,11 @@ import (
 //	4096     superblock, first copy
 //	8192     region log, the same length whatever the region size
 //	...      guards, 8 bytes for each block of data
-//	...      journal, set aside
+//	...      journal
 //	n MiB    data
 //	last     superblock, second copy, in the last whole block of the leg
 //
-// The journal's area is set aside at Format, so that it needs no other layout.
+// A pool without a journal has its area all the same, unused.
 const (
 	// BlockSize is the unit of metadata and of comparing legs, in bytes.
 	BlockSize = 4096
@@ -45,6 +48,8 @@ const (
 	journalShare = 64
 	minJournal   = 1 << 20
 	maxJournal   = 256 << 20
+	// NoJournal asks for a pool without one.
+	NoJournal = -1
 	// maxDataSize is what the largest regions can cover, 4 PiB; it also keeps
 	// every sum of offsets far from overflow.
 	maxDataSize = MaxRegionSize * maxRegions
@@ -74,6 +79,7 @@ type geometry struct {
 	dataSize   int64
 	regionSize int64
 	guards     guard.Kind
+	journal    bool            // the area of that name is in use
 	areas      [areaKinds]area // by kind; areaNone is unused
 }
 
@@ -88,9 +94,24 @@ func (g *geometry) shift() uint { return uint(bits.TrailingZeros64(uint64(g.regi
 
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
 
-// newGeometry lays out a leg for size bytes of data.
-func newGeometry(size, regionSize int64, guards guard.Kind) geometry {
-	g := geometry{dataSize: size, regionSize: regionSize, guards: guards}
+// journalConfig says where the journal of a pool lies.
+func (g *geometry) journalConfig(pool uuid.UUID) journal.Config {
+	a := g.areas[areaJournal]
+	return journal.Config{Pool: pool, Off: a.off, Len: a.len, Blocks: uint64(g.dataSize / BlockSize)}
+}
+
+// journalSize is how long the journal's area is by rule.
+func journalSize(size int64) int64 {
+	return roundUp(min(max(size/journalShare, minJournal), maxJournal), BlockSize)
+}
+
+// newGeometry lays out a leg for size bytes of data. ring is the length of the
+// journal's area; 0 is that of the rule.
+func newGeometry(size, regionSize int64, guards guard.Kind, ring int64) geometry {
+	g := geometry{dataSize: size, regionSize: regionSize, guards: guards, journal: ring != NoJournal}
+	if ring <= 0 {
+		ring = journalSize(size)
+	}
 	at := int64(superOffset + BlockSize)
 	put := func(kind areaKind, length int64) {
 		g.areas[kind] = area{kind, at, length}
@@ -98,7 +119,7 @@ func newGeometry(size, regionSize int64, guards guard.Kind) geometry {
 	}
 	put(areaLog, logAreaSize)
 	put(areaGuards, roundUp(size/BlockSize*guard.TupleSize, BlockSize))
-	put(areaJournal, roundUp(min(max(size/journalShare, minJournal), maxJournal), BlockSize))
+	put(areaJournal, ring)
 	at = roundUp(at, dataAlign)
 	put(areaData, size)
 	return g
@@ -110,20 +131,24 @@ func (g *geometry) legSize() int64 { return g.areas[areaData].end() + BlockSize 
 // tailOffset is where a leg of the given size has its second superblock.
 func tailOffset(legSize int64) int64 { return legSize/BlockSize*BlockSize - BlockSize }
 
-// LegSize returns the size in bytes that a leg must have to hold data bytes.
-// It depends neither on the size of the regions nor on the kind of the guards.
-func LegSize(data int64) int64 {
-	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize, guard.None)
+// LegSize returns the size in bytes that a leg must have to hold data bytes,
+// with a journal of the size that is the rule, or none. It depends neither on the
+// size of the regions nor on the kind of the guards.
+func LegSize(data int64) int64 { return LegSizeWith(data, 0) }
+
+// LegSizeWith is LegSize with a journal of so many bytes.
+func LegSizeWith(data, journal int64) int64 {
+	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize, guard.None, journal)
 	return g.legSize()
 }
 
 // dataFor returns how many bytes of data a leg of the given size can hold, or
 // zero if it cannot hold a block.
-func dataFor(legSize int64) int64 {
+func dataFor(legSize, journal int64) int64 {
 	lo, hi := int64(0), legSize/BlockSize // blocks: lo fits, hi+1 does not
 	for lo < hi {
 		mid := (lo + hi + 1) / 2
-		if LegSize(mid*BlockSize) <= legSize {
+		if LegSizeWith(mid*BlockSize, journal) <= legSize {
 			lo = mid
 		} else {
 			hi = mid - 1

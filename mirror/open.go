@@ -23,6 +23,12 @@ type Options struct {
 	Period time.Duration
 	// Log takes what a person should know; nothing is logged if nil.
 	Log *slog.Logger
+	// Journal says what goes to the journal, if the pool has one; JournalAuto if
+	// empty.
+	Journal JournalMode
+	// WithoutJournal opens the pool although something that was in its journal,
+	// and had been flushed, can be read from no leg: it is lost then.
+	WithoutJournal bool
 	// Manual starts no task, ever: legs are written one after the other by the
 	// caller, and Cycle and ResyncStep are called by hand.
 	Manual bool
@@ -62,6 +68,7 @@ type Mirror struct {
 	resync  resync
 	guards  *guards
 	scrub   scrub
+	ring    ring
 
 	menders  menders
 	oneBlock blockStore
@@ -94,7 +101,7 @@ func Open(legs []Leg, o Options) (*Mirror, error) {
 	}
 	m := newMirror(a, o)
 	m.report(a)
-	if err := m.bringUp(a); err != nil {
+	if err := m.bringUp(a, o.WithoutJournal); err != nil {
 		return nil, fmt.Errorf("pool %s cannot be opened: %w", m.pool, err)
 	}
 	return m, nil
@@ -107,6 +114,13 @@ func (o *Options) complete() error {
 	case Verified, Idle, Never:
 	default:
 		return fmt.Errorf("%w: policy %q: known are %s, %s and %s", ErrInvalid, o.Policy, Verified, Idle, Never)
+	}
+	switch o.Journal {
+	case "":
+		o.Journal = JournalAuto
+	case JournalAuto, JournalAlways, JournalNever:
+	default:
+		return fmt.Errorf("%w: journal %q: known are %s, %s and %s", ErrInvalid, o.Journal, JournalAuto, JournalAlways, JournalNever)
 	}
 	if o.Period < 0 {
 		return fmt.Errorf("%w: period %v is negative", ErrInvalid, o.Period)
@@ -133,6 +147,7 @@ func newMirror(a *assembly, o Options) *Mirror {
 	m.regions = newRegions(&m.geo)
 	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
 	m.guards = newGuards(m)
+	m.ring.init(m, o.Journal)
 	m.flusher.group.Init()
 	m.resync.bell, m.resync.rests = seam.NewAlarm(), seam.NewAlarm()
 	m.scrub.alarm = seam.NewAlarm()
@@ -181,7 +196,7 @@ func (m *Mirror) report(a *assembly) {
 
 // bringUp makes the pool ready for use. The package comment says why the
 // generation is raised twice, and why legs that lag come first.
-func (m *Mirror) bringUp(a *assembly) error {
+func (m *Mirror) bringUp(a *assembly, withoutJournal bool) error {
 	if err := m.setAsideUnflushed(a); err != nil {
 		return err
 	}
@@ -200,7 +215,10 @@ func (m *Mirror) bringUp(a *assembly) error {
 	if err := m.bringUpLog(); err != nil {
 		return err
 	}
-	return m.setState(poolOpen)
+	if err := m.setState(poolOpen); err != nil {
+		return err
+	}
+	return m.bringUpRing(withoutJournal)
 }
 
 // bringUpLog takes the union of the legs' logs and writes it back to all.
@@ -240,6 +258,9 @@ func (m *Mirror) Start() {
 	}
 	m.tasks.Go("mirror.helper", m.helper)
 	m.tasks.Go("mirror.resync", m.resyncLoop)
+	if m.ring.j != nil {
+		m.tasks.Go("mirror.journal", m.checkpointLoop)
+	}
 }
 
 // stop ends the background tasks and, when all calls have returned, lets no
@@ -250,6 +271,7 @@ func (m *Mirror) stop() bool {
 	m.resync.bell.Ring()
 	m.resync.rests.Ring()
 	m.scrub.alarm.Ring()
+	m.ring.bell.Ring()
 	m.tasks.Wait()
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
@@ -271,6 +293,9 @@ func (m *Mirror) Close() error {
 }
 
 func (m *Mirror) shutDown() error {
+	if err := m.empty(); err != nil {
+		return err
+	}
 	if err := m.flushAndTell(); err != nil {
 		return err
 	}

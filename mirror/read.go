@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/journal"
 )
 
 // readStripe is how much of the data area prefers the same leg, in bytes, so
@@ -43,6 +44,39 @@ func (m *Mirror) ReadAt(p []byte, off int64) (int, error) {
 
 // readSound reads a range if nothing there has to be mended. Requires the range.
 func (m *Mirror) readSound(p []byte, off int64) error {
+	return m.readParts(p, off, m.readHome)
+}
+
+// readParts reads a range: from the ring what that holds, for it is the newest,
+// and the rest by home.
+func (m *Mirror) readParts(p []byte, off int64, home func(p []byte, off int64) error) error {
+	var few [4]journal.Version
+	held := m.ring.held(off, int64(len(p)), few[:0])
+	for i := range held {
+		if free := startOf(&held[i]) - off; free > 0 {
+			if err := home(p[:free], off); err != nil {
+				return err
+			}
+			p, off = p[free:], off+free
+		}
+		n, err := m.readHeld(&held[i], p, off)
+		if errors.Is(err, errMoved) {
+			return m.readParts(p, off, home)
+		}
+		if err != nil {
+			return err
+		}
+		p, off = p[n:], off+n
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	return home(p, off)
+}
+
+// readHome reads from the data area if nothing there has to be mended. Requires
+// the range.
+func (m *Mirror) readHome(p []byte, off int64) error {
 	if !m.regions.calm(off, int64(len(p))) {
 		return errMend
 	}
@@ -101,6 +135,12 @@ func (m *Mirror) readBlocks(p []byte, off int64) error {
 // readMending reads a range of which it makes the legs equal. Requires the range
 // exclusively.
 func (m *Mirror) readMending(p []byte, off int64) error {
+	return m.readParts(p, off, m.mendHome)
+}
+
+// mendHome reads from the data area where it makes the legs equal. Requires the
+// range exclusively, and that the ring holds nothing of its blocks.
+func (m *Mirror) mendHome(p []byte, off int64) error {
 	md := m.menders.get(m)
 	defer m.menders.put(md)
 	for len(p) > 0 {

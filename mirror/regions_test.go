@@ -13,7 +13,7 @@ import (
 func TestRegionsAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 5
-		g := newGeometry(n*testRegion, testRegion, guard.None)
+		g := newGeometry(n*testRegion, testRegion, guard.None, 0)
 		rs := newRegions(&g)
 		type truth struct {
 			inflight  int
@@ -91,7 +91,7 @@ func TestRegionsAgainstAModel(t *testing.T) {
 
 // A region that is awaiting resync is never made a candidate, nor clean.
 func TestAwaitingStaysDirty(t *testing.T) {
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	rs := newRegions(&g)
 	rs.begin(2, 4)
 	rs.end(2, 4)
@@ -110,15 +110,15 @@ func TestAwaitingStaysDirty(t *testing.T) {
 func TestGeometry(t *testing.T) {
 	for _, size := range []int64{4096, 4 << 20, 1 << 30, 1<<40 + 4096, maxDataSize} {
 		leg := LegSize(size)
-		if got := dataFor(leg); got < size || LegSize(got) > leg {
+		if got := dataFor(leg, 0); got < size || LegSize(got) > leg {
 			t.Errorf("a leg for %d bytes is %d, and that holds %d", size, leg, got)
 		}
-		if got := dataFor(leg - 1); got >= size {
+		if got := dataFor(leg-1, 0); got >= size {
 			t.Errorf("a leg of %d bytes, too small for %d, holds %d", leg-1, size, got)
 		}
 		regionSize, err := pickRegionSize(0, size)
 		must(t, err)
-		g := newGeometry(size, regionSize, guard.None)
+		g := newGeometry(size, regionSize, guard.None, 0)
 		if g.regions() > maxRegions || regionSize > DefaultRegionSize && g.regions() <= maxRegions/2 {
 			t.Errorf("%d bytes make %d regions of %d", size, g.regions(), regionSize)
 		}

@@ -96,12 +96,19 @@ func (m *Mirror) resyncRegion(i int) error {
 		n := min(md.pieceAt(off, left), left)
 		began := seam.Now()
 		h := m.ranges.Acquire(off, n, rangelock.Exclusive)
-		err := m.resyncPiece(md, off, n, why&rewrite != 0)
+		free, held := m.ring.lead(off, n)
+		err := error(nil)
+		if held != nil {
+			n = BlockSize // a checkpoint will write it to all
+		} else {
+			n = free
+			err = m.resyncPiece(md, off, n, why&rewrite != 0)
+			changed = changed || md.changed
+		}
 		m.ranges.Release(h)
 		if err != nil {
 			return err
 		}
-		changed = changed || md.changed
 		off, left = off+n, left-n
 		m.resync.bout.advance(n)
 		if wait := rest(m.resync.share.load(), seam.Now().Sub(began)); wait > 0 && !m.manual {

@@ -28,7 +28,7 @@ func apart(t *testing.T) []Leg {
 
 // dataRule is a rule for a range of the data area.
 func dataRule(r faultdev.Rule, off, n int64) faultdev.Rule {
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	r.Off, r.Len = g.dataOff()+off, n
 	return r
 }
@@ -216,7 +216,7 @@ func TestExtentsOfAwaiting(t *testing.T) {
 // Legs that hold data when they are formatted are made equal.
 func TestFormatOverData(t *testing.T) {
 	legs := memLegs(2, LegSize(testData))
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	put(t, legs[1].Dev, g.dataOff()+5*testRegion, []byte("leftover"))
 	must(t, Format(legs, FormatOptions{Size: testData, RegionSize: testRegion}))
 	m := open(t, legs, Options{Manual: true})
@@ -233,7 +233,7 @@ func TestFormatOverData(t *testing.T) {
 func TestCheckFindsDifference(t *testing.T) {
 	legs := formatted(t, 3)
 	used(t, legs)
-	g := newGeometry(testData, testRegion, guard.None)
+	g := newGeometry(testData, testRegion, guard.None, 0)
 	put(t, legs[2].Dev, g.dataOff()+7*testRegion+5, []byte{1})
 	r, err := Check(legs)
 	must(t, err)

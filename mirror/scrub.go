@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/journal"
 )
 
 // ErrScrubbing says that a scrub is under way already.
@@ -137,8 +138,17 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 	if m.closed.Load() {
 		return 0, errInterrupted
 	}
+	free, held := m.ring.lead(off, n)
+	if held != nil {
+		found, err := m.scrubHeld(&held[0])
+		if err == nil {
+			m.scrub.advance(off+BlockSize, found)
+		}
+		return BlockSize, err
+	}
+	n = free
 	if hole := m.holeAt(off, n); hole {
-		m.scrub.advance(off+n, nil, look)
+		m.scrub.advance(off+n, findings{})
 		return n, nil
 	}
 	how := mendFlags(0)
@@ -148,8 +158,27 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 	if err := md.mend(off, n, how); err != nil {
 		return 0, err
 	}
-	m.scrub.advance(off+n, md, look)
+	m.scrub.advance(off+n, md.findings(look))
 	return n, nil
+}
+
+// scrubHeld reads what every leg has of a block in its journal. What is at home is
+// older, and will be overwritten.
+func (m *Mirror) scrubHeld(v *journal.Version) (findings, error) {
+	b := m.oneBlock.get()
+	defer m.oneBlock.put(b)
+	bad := 0
+	err := m.readVersion(v, b[:], &bad)
+	found := findings{bad: int64(bad)}
+	switch {
+	case err == nil:
+		found.healed = found.bad
+	case errors.Is(err, errMoved):
+		return findings{}, nil
+	case errors.Is(err, device.ErrGuard):
+		found.lost, err = 1, nil
+	}
+	return found, err
 }
 
 // holeAt says whether every leg in sync has a hole there, of which nothing is

@@ -122,33 +122,36 @@ func (s *scrub) end(err error) ScrubStatus {
 	return *st
 }
 
-// advance notes how far it is, and what the mender found in the last piece, if it
-// was needed: at once, so that whoever goes on from there counts nothing twice.
-func (s *scrub) advance(done int64, md *mender, look bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if md != nil {
-		s.status.count(md, look)
-	}
-	s.status.Done = done
-	s.speed.note(done)
-	s.status.Rate = s.speed.rate
-	s.status.SecondsLeft = s.speed.secondsFor(s.status.Total - done)
-}
+// findings are blocks that a scrub found, as ScrubStatus counts them.
+type findings struct{ bad, healed, lost int64 }
 
-// count counts what a piece had.
-func (st *ScrubStatus) count(md *mender, look bool) {
+// findings counts what a piece had.
+func (md *mender) findings(look bool) (f findings) {
 	for i := range md.m.legs() {
 		if !md.in.has(i) {
 			continue
 		}
 		wrong := md.faulty[i] | md.put[i] | md.blocks()&^md.have[i]
-		st.Bad += int64(bits.OnesCount64(wrong))
+		f.bad += int64(bits.OnesCount64(wrong))
 		if !look {
-			st.Healed += int64(bits.OnesCount64(wrong &^ md.bad))
+			f.healed += int64(bits.OnesCount64(wrong &^ md.bad))
 		}
 	}
-	st.Lost += int64(bits.OnesCount64(md.bad))
+	f.lost += int64(bits.OnesCount64(md.bad))
+	return f
+}
+
+// advance notes how far it is, and what was found in the last piece: at once, so
+// that whoever goes on from there counts nothing twice.
+func (s *scrub) advance(done int64, f findings) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.status
+	st.Bad, st.Healed, st.Lost = st.Bad+f.bad, st.Healed+f.healed, st.Lost+f.lost
+	st.Done = done
+	s.speed.note(done)
+	st.Rate = s.speed.rate
+	st.SecondsLeft = s.speed.secondsFor(st.Total - done)
 }
 
 // Active says whether it is under way.

@@ -2,17 +2,18 @@ package mirror
 
 // Status is what can be told about an open pool without waiting for a device.
 type Status struct {
-	Pool       string       `json:"pool"`
-	Size       int64        `json:"size"`        // bytes
-	RegionSize int64        `json:"region_size"` // bytes
-	Generation uint64       `json:"generation"`
-	Policy     Policy       `json:"policy"`
-	Degraded   bool         `json:"degraded"` // some leg does not hold everything
-	Legs       []LegStatus  `json:"legs"`
-	Regions    RegionCounts `json:"regions"`
-	Resync     ResyncStatus `json:"resync"`
-	Guards     GuardStatus  `json:"guards"`
-	Scrub      ScrubStatus  `json:"scrub"`
+	Pool       string        `json:"pool"`
+	Size       int64         `json:"size"`        // bytes
+	RegionSize int64         `json:"region_size"` // bytes
+	Generation uint64        `json:"generation"`
+	Policy     Policy        `json:"policy"`
+	Degraded   bool          `json:"degraded"` // some leg does not hold everything
+	Legs       []LegStatus   `json:"legs"`
+	Regions    RegionCounts  `json:"regions"`
+	Resync     ResyncStatus  `json:"resync"`
+	Guards     GuardStatus   `json:"guards"`
+	Scrub      ScrubStatus   `json:"scrub"`
+	Journal    JournalStatus `json:"journal"`
 }
 
 // LegStatus is what is known of one leg.
@@ -69,6 +70,7 @@ func (m *Mirror) Status() Status {
 		Regions:    m.regions.count(),
 		Guards:     GuardStatus{Kind: m.guards.kind.String(), Undecided: m.undecided.Load()},
 		Scrub:      m.scrub.report(),
+		Journal:    m.ring.status(),
 		Resync: ResyncStatus{
 			RegionsLeft:    m.regions.awaitingCount.Load(),
 			RegionsDone:    m.resync.regions.Load(),

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/journal"
 )
 
 // A superblock is one block, little endian, a checksum over the rest of the
@@ -56,11 +57,14 @@ const (
 
 	// What this program knows of each class of features.
 	knownROCompat = 0
-	knownIncompat = incompatGuards
+	knownIncompat = incompatGuards | incompatJournal
 
 	// incompatGuards says that blocks have guards, which whoever writes to the
 	// leg has to keep up.
 	incompatGuards = 1 << 0
+	// incompatJournal says that the journal is in use: what it holds is newer than
+	// the data area.
+	incompatJournal = 1 << 1
 )
 
 // slot is where in a superblock an area is told of.
@@ -194,11 +198,14 @@ func (s *superblock) encode(b []byte, location int64) {
 }
 
 // incompat are the incompatible features that a pool of this geometry has.
-func (g *geometry) incompat() uint64 {
-	if g.guards == guard.None {
-		return 0
+func (g *geometry) incompat() (features uint64) {
+	if g.guards != guard.None {
+		features |= incompatGuards
 	}
-	return incompatGuards
+	if g.journal {
+		features |= incompatJournal
+	}
+	return features
 }
 
 // decodeSuperblock reads the superblock in b, which was found at the given
@@ -239,6 +246,7 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	s.unsettled = le.Uint32(b[offUnsettled:]) != 0
 	kind := le.Uint32(b[offGuardKind:])
 	s.geometry.guards = guard.Kind(kind)
+	s.geometry.journal = le.Uint64(b[32:])&incompatJournal != 0
 	if kind > uint32(guard.T10DIF) || s.geometry.incompat() != le.Uint64(b[32:]) {
 		return nil, fmt.Errorf("%w: guards of kind %d and incompatible features %#x", ErrCorrupt, kind, le.Uint64(b[32:]))
 	}
@@ -308,6 +316,11 @@ func (g *geometry) checkAreas() error {
 		g.areas[areaGuards].len < roundUp(g.dataSize/BlockSize*guard.TupleSize, BlockSize) {
 		return fmt.Errorf("data area of %d bytes, log area of %d and guard area of %d",
 			g.areas[areaData].len, g.areas[areaLog].len, g.areas[areaGuards].len)
+	}
+	if g.journal {
+		if _, err := journal.Format(g.journalConfig(uuid.Nil)); err != nil {
+			return err
+		}
 	}
 	for _, a := range g.areas {
 		for _, o := range g.areas {

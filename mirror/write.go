@@ -5,7 +5,6 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
-	"holdfast.dev/holdfast/internal/rangelock"
 )
 
 var _ device.Guarded = (*Mirror)(nil)
@@ -21,15 +20,9 @@ func (m *Mirror) WriteGuarded(p []byte, off int64, sums []uint32) error {
 		if err := device.CheckGuards(p, off, sums); err != nil {
 			return m.opError("write", off, n, err)
 		}
-		_, err := m.WriteAt(p, off)
-		return err
+		sums = nil
 	}
-	h, err := m.enter("write", off, n, rangelock.Exclusive)
-	if h == nil {
-		return err
-	}
-	defer m.ranges.Release(h)
-	return m.opError("write", off, n, m.writeRuns(opWrite, p, off, n, sums))
+	return m.write("write", opWrite, p, off, n, sums)
 }
 
 // writeGuarded does any operation that changes data of which each block has a
@@ -65,22 +58,10 @@ func head(p []byte, n int64) []byte {
 func (m *Mirror) writePart(p []byte, off, n int64) error {
 	b := m.oneBlock.get()
 	defer m.oneBlock.put(b)
-	start := off / BlockSize * BlockSize
-	err := errMend
-	if m.regions.calm(start, BlockSize) {
-		err = m.readBlocks(b[:], start)
+	if err := m.patched(b[:], p, off, n); err != nil {
+		return err
 	}
-	if err != nil {
-		if err = m.readMending(b[:], start); err != nil {
-			return err
-		}
-	}
-	if part := b[off-start:][:n]; p == nil {
-		clear(part)
-	} else {
-		copy(part, p)
-	}
-	return m.writeRuns(opWrite, b[:], start, BlockSize, nil)
+	return m.writeRuns(opWrite, b[:], off/BlockSize*BlockSize, BlockSize, nil)
 }
 
 // writeRuns does an operation on whole blocks, as many at a time as have their
@@ -106,6 +87,29 @@ func (m *Mirror) writeRuns(op legOp, p []byte, off, n int64, sums []uint32) erro
 			sums = sums[k/BlockSize:]
 		}
 	}
+	return nil
+}
+
+// writeHome does an operation on whole blocks that have their guards in one
+// block, and gives them tuples that they have already.
+func (m *Mirror) writeHome(op legOp, p []byte, off, n int64, tuples []guard.Tuple) error {
+	first, last := m.regions.span(off, n)
+	if err := m.beginWrite(first, last); err != nil {
+		return err
+	}
+	defer m.regions.end(first, last)
+	if !m.guards.on() {
+		return m.writeLegs(op, p, off, n)
+	}
+	b, err := m.guards.hold(off)
+	if err != nil {
+		return err
+	}
+	defer m.guards.drop(b)
+	if err := m.writeLegs(op, p, off, n); err != nil {
+		return err
+	}
+	m.guards.set(b, off, tuples)
 	return nil
 }
 

@@ -1,0 +1,20 @@
+package device
+
+// Part is bytes and where they go.
+type Part struct {
+	P   []byte
+	Off int64
+	// Sums has the CRC-32C of each block, if P is whole blocks of 4096 bytes at a
+	// multiple of that and they are known; otherwise it is nil.
+	Sums []uint32
+}
+
+// Batched is implemented by devices that can make small scattered writes which
+// are about to be flushed cheaper by doing them together.
+type Batched interface {
+	// WriteBatch writes the first parts, as many as it has something to gain by,
+	// and returns how many; the others the caller writes one by one. The parts do
+	// not overlap. After an error the parts from the n-th on may have been written
+	// in part, and what is true of WriteAt or WriteGuarded is true of them.
+	WriteBatch(parts []Part) (n int, err error)
+}

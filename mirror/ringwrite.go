@@ -1,0 +1,298 @@
+package mirror
+
+import (
+	"errors"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/journal"
+)
+
+var _ device.Batched = (*Mirror)(nil)
+
+// noRoom says whether an error is that the ring takes no transaction before it
+// has been emptied.
+func noRoom(err error) bool {
+	return errors.Is(err, journal.ErrFull) || errors.Is(err, journal.ErrBroken)
+}
+
+// WriteBatch writes small parts to the journal, as many at a time as fit a
+// transaction. It leaves to the caller what is not small, and all if the journal
+// has no room: then a write home costs no more than the making of room would.
+func (m *Mirror) WriteBatch(parts []device.Part) (done int, err error) {
+	if m.ring.j == nil || m.ring.mode == JournalNever {
+		return 0, nil
+	}
+	for done < len(parts) {
+		n, err := m.batch(parts[done:])
+		if noRoom(err) || err == nil && n == 0 {
+			return done, nil
+		}
+		if err != nil {
+			p := &parts[done]
+			return done, m.opError("write", p.Off, int64(len(p.P)), err)
+		}
+		done += n
+	}
+	return done, nil
+}
+
+// small says whether a part of a batch goes to the ring.
+func (m *Mirror) small(p *device.Part) bool {
+	n := int64(len(p.P))
+	limit := int64(smallWrite)
+	if m.ring.mode == JournalAlways {
+		limit = batchWrite
+	}
+	// What is less than a block has to be read first: with guards in any case.
+	return n > 0 && n <= limit && (m.guards.on() || p.Off%BlockSize == 0 && n%BlockSize == 0)
+}
+
+// batch writes the first parts in one transaction, as many as it takes, and
+// returns how many. It waits for the range of the first alone: who holds one may
+// not wait for another.
+func (m *Mirror) batch(parts []device.Part) (n int, err error) {
+	x := m.ring.j.Begin(journal.MaxEntries)
+	var few [16]*rangelock.Held
+	held := few[:0]
+	defer func() {
+		for _, h := range held {
+			m.ranges.Release(h)
+		}
+	}()
+	for n < len(parts) && m.small(&parts[n]) {
+		p := &parts[n]
+		h, err := m.enterBatch(p, n == 0)
+		if h == nil && err == nil {
+			break
+		}
+		var k int64
+		if err == nil {
+			held = append(held, h)
+			k, err = m.addBlocks(x, opWrite, p.P, p.Off, int64(len(p.P)), p.Sums)
+		}
+		if err != nil {
+			m.ring.j.Drop(x)
+			return 0, err
+		}
+		if k < int64(len(p.P)) {
+			break // the next one takes all of it
+		}
+		n++
+	}
+	if n == 0 {
+		m.ring.j.Drop(x)
+		return 0, nil
+	}
+	seq, err := m.writeRing(x)
+	if err == nil {
+		err = m.ring.j.Await(seq)
+	}
+	return n, err
+}
+
+// enterBatch is enter for a part of a batch. Unless told to wait it returns
+// neither a range nor an error where it would have to.
+func (m *Mirror) enterBatch(p *device.Part, wait bool) (*rangelock.Held, error) {
+	off, n := p.Off, int64(len(p.P))
+	if p.Sums != nil && (off%BlockSize != 0 || n != int64(len(p.Sums))*BlockSize) {
+		return nil, device.CheckGuards(p.P, off, p.Sums)
+	}
+	if wait {
+		return m.enter("write", off, n, rangelock.Exclusive)
+	}
+	if err := device.CheckRange(m.geo.dataSize, off, n); err != nil {
+		return nil, err
+	}
+	start := off / BlockSize * BlockSize
+	return m.ranges.TryAcquire(start, roundUp(off+n, BlockSize)-start, rangelock.Exclusive), nil
+}
+
+// put does any operation that changes data. Blocks of which the ring holds
+// anything go to the ring again, the others home: so the ring has nothing older
+// than what is at home. It returns how much was done, from the start; the rest
+// has to wait for room if the error says so. Requires the range exclusively.
+func (m *Mirror) put(op legOp, p []byte, off, n int64, sums []uint32) (done int64, err error) {
+	var few [4]journal.Version
+	held := m.ring.held(off, n, few[:0])
+	if m.ring.mode == JournalAlways && m.ring.j != nil && n <= batchWrite {
+		done, err := m.putRing(op, p, off, n, sums)
+		if len(held) > 0 || done > 0 || !noRoom(err) {
+			return done, err
+		}
+	}
+	for done < n {
+		k, inRing := segment(&held, off+done, n-done)
+		part := head(tail(p, done), k)
+		partSums := sums
+		if sums != nil {
+			partSums = sums[done/BlockSize:][:k/BlockSize]
+		}
+		if inRing {
+			k, err = m.putRing(op, part, off+done, k, partSums)
+			done += k
+		} else if err = m.putHome(op, part, off+done, k, partSums); err == nil {
+			done += k
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// segment returns how much of a range, from its start, is alike: blocks held by
+// the ring or not. It takes what it has passed out of held.
+func segment(held *[]journal.Version, off, n int64) (length int64, inRing bool) {
+	end := off + n
+	at := off
+	for len(*held) > 0 && startOf(&(*held)[0]) <= at && at < end {
+		at = startOf(&(*held)[0]) + BlockSize
+		*held = (*held)[1:]
+	}
+	if at > off {
+		return min(at, end) - off, true
+	}
+	if len(*held) > 0 {
+		end = min(end, startOf(&(*held)[0]))
+	}
+	return end - off, false
+}
+
+// tail is what follows the first n bytes of p, if it has any.
+func tail(p []byte, n int64) []byte {
+	if p == nil {
+		return nil
+	}
+	return p[n:]
+}
+
+// putRing writes all blocks that a range touches to the ring, in as many
+// transactions as it takes, and returns how much of it was done.
+func (m *Mirror) putRing(op legOp, p []byte, off, n int64, sums []uint32) (done int64, err error) {
+	var seq uint64
+	for done < n {
+		x := m.ring.j.Begin(int(n-done)/BlockSize + 2)
+		if sums != nil {
+			sums = sums[len(sums)-int(n-done)/BlockSize:]
+		}
+		k, err := m.addBlocks(x, op, tail(p, done), off+done, n-done, sums)
+		if err != nil {
+			m.ring.j.Drop(x)
+			return done, err
+		}
+		if seq, err = m.writeRing(x); err != nil {
+			return done, err
+		}
+		done += k
+	}
+	return done, m.ring.j.Await(seq)
+}
+
+// writeRing appends a transaction, writes it to the legs and gives it back.
+func (m *Mirror) writeRing(x *journal.Transaction) (seq uint64, err error) {
+	if err := m.ring.j.Append(x); err != nil {
+		m.ring.j.Drop(x)
+		m.ring.bell.Ring()
+		return 0, err
+	}
+	seq = x.Seq()
+	ok, err := m.onLegsAt(m.roll().targets(), opRing, x.Writes())
+	err = m.settle(ok, err)
+	m.ring.j.Wrote(x, err)
+	if m.ring.filled(highWater) {
+		m.ring.bell.Ring()
+	}
+	return seq, err
+}
+
+// addBlocks adds the blocks that a range touches to a transaction, as many as it has
+// room for, and returns how much of the range that is. They go to the ring as a
+// whole: so what it holds of a block is one version, and is all of it. Requires
+// the range exclusively.
+func (m *Mirror) addBlocks(x *journal.Transaction, op legOp, p []byte, off, n int64, sums []uint32) (done int64, err error) {
+	for done < n {
+		at := off + done
+		start := at / BlockSize * BlockSize
+		k := min(start+BlockSize-at, n-done)
+		block := head(tail(p, done), k)
+		if k < BlockSize {
+			b := m.oneBlock.get()
+			defer m.oneBlock.put(b) // two at most: the first block and the last
+			if err := m.patched(b[:], block, at, k); err != nil {
+				return done, err
+			}
+			block = b[:]
+		}
+		var sum *uint32
+		if sums != nil {
+			sum = &sums[done/BlockSize]
+		}
+		zeros := op != opWrite && k == BlockSize
+		added, err := m.addBlock(x, zeros, block, start, sum)
+		if err != nil || !added {
+			return done, err
+		}
+		done += k
+	}
+	return done, nil
+}
+
+// patched reads the block around n bytes at off, and puts p in, or zeros.
+func (m *Mirror) patched(b, p []byte, off, n int64) error {
+	start := off / BlockSize * BlockSize
+	if err := m.readSound(b, start); err != nil {
+		if err := m.readMending(b, start); err != nil {
+			return err
+		}
+	}
+	if part := b[off-start:][:n]; p == nil {
+		clear(part)
+	} else {
+		copy(part, p)
+	}
+	return nil
+}
+
+// addBlock adds a block to a transaction, if it has room: with the tuple that
+// comes after the newest that the block has anywhere.
+func (m *Mirror) addBlock(x *journal.Transaction, zeros bool, block []byte, at int64, sum *uint32) (added bool, err error) {
+	content, is := zeroBlock[:], guard.ZeroSum
+	if !zeros {
+		content, is = block, guard.Sum(block)
+	}
+	if sum != nil && is != *sum {
+		return false, device.CheckGuards(block, at, []uint32{*sum})
+	}
+	prev, err := m.newestTuple(at)
+	if err != nil {
+		return false, err
+	}
+	number := uint64(at / BlockSize)
+	e := journal.Entry{Block: number, Sectors: journal.AllSectors, Tuple: journal.Tuple(m.ring.binding.Make(number, is, content, prev))}
+	if zeros {
+		return x.AddZeros(e), nil
+	}
+	return x.Add(e, block), nil
+}
+
+// newestTuple returns the tuple of a block in the ring, or if the ring holds
+// nothing of it, at home.
+func (m *Mirror) newestTuple(at int64) (t guard.Tuple, err error) {
+	var one [1]journal.Version
+	if held := m.ring.held(at, BlockSize, one[:0]); len(held) > 0 {
+		return guard.Tuple(held[0].Tuple), nil
+	}
+	if !m.guards.on() {
+		return t, nil
+	}
+	b, err := m.guards.hold(at)
+	if err != nil {
+		return t, err
+	}
+	defer m.guards.drop(b)
+	var home [1]guard.Tuple
+	m.guards.copyOut(home[:], b, at)
+	return home[0], nil
+}
