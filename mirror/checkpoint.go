@@ -174,13 +174,13 @@ func (m *Mirror) takeHome(vs []journal.Version, all bool) error {
 			return err
 		}
 	}
-	for len(vs) > 0 {
-		n := alike(vs)
-		if err := m.takeRun(vs[:n], all); err != nil {
+	for left := vs; len(left) > 0; {
+		n := alike(left)
+		if err := m.takeRun(left[:n], all); err != nil {
 			return err
 		}
 		m.ring.homes.Add(uint64(n))
-		vs = vs[n:]
+		left = left[n:]
 	}
 	return nil
 }

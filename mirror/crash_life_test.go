@@ -46,8 +46,8 @@ var failedLives = []uint64{
 	4329496521933563117,
 }
 
-func runLife(seed uint64, bases [3][MaxLegs][]*powercut.Disk) error {
-	return runCrash(&crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData), life: true, out: map[string]bool{}}, bases)
+func runLife(seed uint64, all []bases) error {
+	return runCrash(&crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData), life: true, out: map[string]bool{}}, all)
 }
 
 // given returns the disks that a person has the pool opened with.
@@ -257,5 +257,5 @@ func (c *crash) rejoin() error {
 }
 
 func (c *crash) alone() *crash {
-	return &crash{rng: c.rng, model: c.model.clone(), touched: c.touched, life: c.life, out: maps.Clone(c.out)}
+	return &crash{rng: c.rng, model: c.model.clone(), touched: c.touched, dataOff: c.dataOff, ring: c.ring, life: c.life, out: maps.Clone(c.out)}
 }

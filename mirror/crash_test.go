@@ -59,17 +59,24 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// allBases returns crashBases of every kind of guard.
-func allBases(t *testing.T) (bases [3][MaxLegs][]*powercut.Disk) {
-	for kind := range bases {
-		bases[kind] = crashBases(t, guard.Kind(kind))
+// crashRings are the sizes of the journals: none, the least, which takes one block
+// at a time, and a few blocks more. All wrap often.
+var crashRings = [...]int64{NoJournal, 10 * BlockSize, 42 * BlockSize}
+
+// bases are disks that are closed pools, by their number less one.
+type bases [MaxLegs][]*powercut.Disk
+
+// allBases returns crashBases of every kind of guard and every journal.
+func allBases(t *testing.T) (all []bases) {
+	for kind := range 3 {
+		for _, ring := range crashRings {
+			all = append(all, crashBases(t, guard.Kind(kind), ring))
+		}
 	}
-	return bases
+	return all
 }
 
-// crashBases returns disks that are closed pools, by their number less one.
-func crashBases(t *testing.T, guards guard.Kind) [MaxLegs][]*powercut.Disk {
-	var bases [MaxLegs][]*powercut.Disk
+func crashBases(t *testing.T, guards guard.Kind, ring int64) (bases bases) {
 	for n := 1; n <= MaxLegs; n++ {
 		supply := new(powercut.Supply)
 		var legs []Leg
@@ -78,7 +85,7 @@ func crashBases(t *testing.T, guards guard.Kind) [MaxLegs][]*powercut.Disk {
 			bases[n-1] = append(bases[n-1], d)
 			legs = append(legs, Leg{d.Name(), kept{d}})
 		}
-		must(t, Format(legs, FormatOptions{Size: crashData, RegionSize: crashRegion, Guards: guards}))
+		must(t, Format(legs, FormatOptions{Size: crashData, RegionSize: crashRegion, Guards: guards, Journal: ring}))
 		m := open(t, legs, Options{Manual: true})
 		for m.ResyncStep() {
 		}
@@ -100,6 +107,10 @@ type crash struct {
 	troubles int
 	cycles   int
 
+	// dataOff and ring are where legs have data and journal.
+	dataOff int64
+	ring    area
+
 	// life says that legs come and go, out which disks are not the pool's, whole
 	// that none of the others may be left out.
 	life  bool
@@ -114,12 +125,15 @@ func newCrash(seed uint64) *crash {
 	return &crash{rng: devicetest.Rand(seed, 1), model: newModel(crashData)}
 }
 
-func runCrash(c *crash, bases [3][MaxLegs][]*powercut.Disk) error {
+func runCrash(c *crash, all []bases) error {
 	on := new(powercut.Supply)
-	for _, d := range bases[c.rng.IntN(3)][max(c.rng.IntN(MaxLegs+1)-1, 0)] {
+	for _, d := range all[c.rng.IntN(len(all))][max(c.rng.IntN(MaxLegs+1)-1, 0)] {
 		d.Survivor(on, c.rng, powercut.Nothing)
 	}
 	c.disks = on.Disks()
+	cs := readCopies(c.disks[0])
+	g := cs.best().geometry
+	c.dataOff, c.ring = g.dataOff(), g.areas[areaJournal]
 	for range 1 + c.rng.IntN(3) {
 		on := c.disks[0].Supply()
 		on.CutAfter(1 + c.rng.IntN([]int{12, 40, 100}[c.rng.IntN(3)]))
@@ -178,7 +192,8 @@ func (c *crash) open(faulty bool) error {
 		c.legs = append(c.legs, Leg{d.Name(), f})
 	}
 	policy := []Policy{Verified, Verified, Idle, Never}[c.rng.IntN(4)]
-	m, err := Open(c.legs, Options{Manual: true, Policy: policy})
+	mode := []JournalMode{JournalAuto, JournalAuto, JournalAlways, JournalNever}[c.rng.IntN(4)]
+	m, err := Open(c.legs, Options{Manual: true, Policy: policy, Journal: mode})
 	if err != nil {
 		return err
 	}
@@ -193,7 +208,11 @@ func (c *crash) addFault(f *faultdev.Device) {
 		Err: device.ErrIO, Short: int64(c.rng.IntN(4)) * device.SectorSize})
 	if c.rng.IntN(2) == 0 {
 		// Reads of data only: a superblock that cannot be read is no crash.
-		f.Add(faultdev.Rule{On: faultdev.Read, Off: dataAlign * 2, Len: crashData, Nth: 1 + c.rng.IntN(20), Forever: c.rng.IntN(2) == 0, Err: device.ErrIO})
+		at := area{off: c.dataOff, len: crashData}
+		if c.rng.IntN(3) == 0 {
+			at = c.ring
+		}
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: at.off, Len: at.len, Nth: 1 + c.rng.IntN(20), Forever: c.rng.IntN(2) == 0, Err: device.ErrIO})
 	}
 }
 
@@ -205,7 +224,7 @@ func (c *crash) live() error {
 		err = c.openAll(true)
 	}
 	if err != nil {
-		if errors.Is(err, device.ErrIO) {
+		if errors.Is(err, device.ErrIO) || errors.Is(err, ErrJournal) {
 			return nil
 		}
 		return err
@@ -222,9 +241,13 @@ func (c *crash) step() error {
 	if c.life && c.rng.IntN(6) == 0 {
 		return c.lifeStep()
 	}
-	switch k := c.rng.IntN(20); {
+	switch k := c.rng.IntN(25); {
 	case k < 8:
 		return c.write()
+	case k >= 24:
+		c.m.Checkpoint()
+	case k >= 20:
+		return c.batch()
 	case k < 11:
 		return c.read()
 	case k < 14:
@@ -268,6 +291,47 @@ func (c *crash) change(op legOp, first, n int) {
 	}
 	c.touch(first, n)
 	c.model.wrote(first, n, version, err == nil)
+}
+
+// batch writes a few parts at once, and what is left of them one by one.
+func (c *crash) batch() error {
+	var parts []device.Part
+	var versions []uint64
+	end := 0
+	for range 1 + c.rng.IntN(6) {
+		first := end + c.rng.IntN(24)
+		if c.rng.IntN(3) > 0 {
+			first = int(roundUp(int64(first), 8))
+		}
+		n := []int{1, 3, 8, 8, 8, 16}[c.rng.IntN(6)]
+		if end = first + n; end > crashSectors {
+			break
+		}
+		version, p := c.model.bytes(n)
+		part := device.Part{P: p, Off: int64(first) * device.SectorSize}
+		if first%8 == 0 && n%8 == 0 && c.rng.IntN(2) == 0 {
+			part.Sums = sumsOf(p)
+		}
+		parts, versions = append(parts, part), append(versions, version)
+	}
+	n, err := c.m.WriteBatch(parts)
+	for i, p := range parts {
+		if i >= n && err == nil {
+			_, err = c.m.WriteAt(p.P, p.Off)
+		}
+		first, n := int(p.Off/device.SectorSize), len(p.P)/device.SectorSize
+		c.touch(first, n)
+		c.model.wrote(first, n, versions[i], err == nil)
+	}
+	return nil
+}
+
+// sumsOf returns the sums of whole blocks.
+func sumsOf(p []byte) (sums []uint32) {
+	for ; len(p) > 0; p = p[BlockSize:] {
+		sums = append(sums, guard.Sum(p[:BlockSize]))
+	}
+	return sums
 }
 
 // touch notes that the regions of n sectors from first on may differ.
@@ -314,6 +378,8 @@ func (c *crash) reopen() error {
 		if !c.m.Status().Degraded && c.m.Status().Resync.RegionsLeft == 0 {
 			c.touched = [crashRegions]bool{}
 		}
+	} else {
+		c.model.crashed()
 	}
 	if err := c.openAll(false); err != nil && !errors.Is(err, device.ErrIO) {
 		return err

@@ -23,7 +23,7 @@ const (
 // resync at once, so that legs are caught in the same operation, and checks as
 // TestCrash does. How the tasks interleave does not follow from the seed.
 func TestCrashInParallel(t *testing.T) {
-	bases := crashBases(t, guard.None)
+	bases := crashBases(t, guard.None, 0)
 	seed := devicetest.Seed(t)
 	for i := range uint64(80) {
 		if err := crashInParallel(devicetest.Rand(seed, i), bases); err != nil {
