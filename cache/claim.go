@@ -27,6 +27,11 @@ type walk struct {
 	wait bool
 	// retry has pages tried whose last write-out failed.
 	retry bool
+	// gather offers small runs to the backing together: a flush follows.
+	gather bool
+	// holding says that the walk has claimed what is not being written yet: then it
+	// waits for nothing, for who has what it waits for may wait for that.
+	holding bool
 	// most is how many pages are written at the most; 0 is no limit.
 	most int64
 }
@@ -37,6 +42,7 @@ type walk struct {
 // walk that they give.
 func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop int64) {
 	b := newBatch(m.c.o.Manual)
+	g := m.newGather(b, how)
 	n := first
 	for how.most == 0 || pages < how.most {
 		next, ok := set.next(n, end)
@@ -44,13 +50,14 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 			n = end
 			break
 		}
-		r := m.collect(set, next, end, how)
+		r := g.collect(set, next, end)
 		n = next + max(1, r.count)
 		if r.count > 0 {
 			pages += r.count
-			b.run(r.finish)
+			g.add(r)
 		}
 	}
+	g.submit()
 	b.wait()
 	return pages, n
 }
@@ -60,7 +67,9 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
 	r := run{m: m, n: n}
 	if m.tags.pinned.any(n, n+1) || m.exposed.Load() {
-		r.copied = m.c.snapshots.get()
+		if r.copied = m.c.snapshots.get(!how.holding); r.copied == nil {
+			return r
+		}
 	}
 	pg := m.page(n)
 	if !m.lockForWriteOut(&pg, how) {

@@ -32,15 +32,18 @@ type snapshots struct {
 
 func (s *snapshots) init() { s.back = seam.NewCond(&s.mu) }
 
-// get returns a buffer, and waits for one if need be. The caller may hold no
-// page.
-func (s *snapshots) get() *snapshot {
+// get returns a buffer. With wait it waits for one if need be, and the caller may
+// hold no page; otherwise it returns nil then.
+func (s *snapshots) get(wait bool) *snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.free) == 0 {
 		if s.made < snapshotCount {
 			s.made++
 			return &snapshot{mem: make([]byte, snapshotPages*PageSize)}
+		}
+		if !wait {
+			return nil
 		}
 		s.back.Wait()
 	}

@@ -18,7 +18,7 @@ import (
 func (m *Mapping) sync(first, end int64) error {
 	before := m.flushFaults.count()
 	m.gather(first, end)
-	m.writeBack(first, end)
+	m.writeBack(first, end, walk{wait: true, retry: true, gather: true})
 	err := m.stabilize()
 	if err == nil {
 		err = m.flushFaults.since(before)
@@ -31,10 +31,10 @@ func (m *Mapping) sync(first, end int64) error {
 
 // writeBack writes out what is dirty in [first, end) at this moment, and
 // returns when no write-out that was under way when it was called still is.
-func (m *Mapping) writeBack(first, end int64) {
+func (m *Mapping) writeBack(first, end int64, how walk) {
 	m.tags.dirty.addTo(m.tags.towrite, first, end)
 	m.tags.pinned.addTo(m.tags.towrite, first, end)
-	m.writeOut(m.tags.towrite, first, end, walk{wait: true, retry: true})
+	m.writeOut(m.tags.towrite, first, end, how)
 	for n := first; ; n++ {
 		next, ok := m.tags.writeback.next(n, end)
 		if !ok {
@@ -53,7 +53,7 @@ func (m *Mapping) writeBack(first, end int64) {
 func (m *Mapping) SyncRange(off, n int64) error {
 	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
 	m.gather(first, end)
-	m.writeBack(first, end)
+	m.writeBack(first, end, walk{wait: true, retry: true})
 	if m.tags.failed.any(first, end) {
 		return fmt.Errorf("cache: %s: %w", m.o.Name, ErrWriteOut)
 	}

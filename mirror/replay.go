@@ -35,6 +35,9 @@ func (m *Mirror) bringUpRing(without bool) error {
 	if err == nil {
 		err = m.flushLegs()
 	}
+	if errors.Is(err, journal.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrJournal, err) // it reads otherwise than a moment ago
+	}
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}

@@ -23,6 +23,7 @@ var (
 	_ device.Device   = (*Volume)(nil)
 	_ device.Extenter = (*Volume)(nil)
 	_ device.Guarded  = (*Volume)(nil)
+	_ device.Batched  = (*Volume)(nil)
 )
 
 func newVolume(dev device.Device, r *record) *Volume {
@@ -78,6 +79,34 @@ func (v *Volume) WriteGuarded(p []byte, off int64, sums []uint32) error {
 		in := vol - off
 		return device.WriteGuarded(v.dev, p[in:in+n], pool, sums[in/BlockSize:(in+n)/BlockSize])
 	})
+}
+
+// WriteBatch has the pool write parts together. One that lies in two extents ends
+// the batch: the caller writes it by itself.
+func (v *Volume) WriteBatch(parts []device.Part) (int, error) {
+	b, ok := v.dev.(device.Batched)
+	if !ok {
+		return 0, nil
+	}
+	there := make([]device.Part, 0, len(parts))
+	for _, p := range parts {
+		n := int64(len(p.P))
+		if err := v.check(p.Off, n); err != nil {
+			return 0, v.fault("write", p.Off, n, err)
+		}
+		i := v.find(p.Off)
+		if i == len(v.extents) || p.Off+n > v.extents[i].vol+v.extents[i].length {
+			break
+		}
+		e := v.extents[i]
+		p.Off += e.pool - e.vol
+		there = append(there, p)
+	}
+	n, err := b.WriteBatch(there)
+	if err != nil {
+		return n, v.fault("write", parts[0].Off, 0, err)
+	}
+	return n, nil
 }
 
 // Flush makes everything durable that returned before it was called.
