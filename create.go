@@ -135,7 +135,7 @@ func (c *creation) legSize() int64 {
 	if c.o.LegSize > 0 {
 		return c.o.LegSize
 	}
-	return mirror.LegSize(volume.PoolSize(c.o.Size))
+	return mirror.LegSizeWith(volume.PoolSize(c.o.Size), c.o.Journal)
 }
 
 // nameLeg returns how holdfast.toml names a leg: relative to the pool's directory
@@ -159,7 +159,7 @@ func nameLeg(pool, path string) (string, error) {
 // the legs.
 func (c *creation) format() error {
 	legs := c.legs
-	if err := mirror.Format(legs, mirror.FormatOptions{Guards: c.guards}); err != nil {
+	if err := mirror.Format(legs, mirror.FormatOptions{Guards: c.guards, Journal: c.o.Journal}); err != nil {
 		return err
 	}
 	m, err := mirror.Open(legs, mirror.Options{})

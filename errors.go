@@ -52,6 +52,10 @@ var (
 	// ErrTableCorrupt says that neither copy of the table of volumes can be used.
 	ErrTableCorrupt = volume.ErrCorrupt
 
+	// ErrJournal says that something which had been flushed was in the journal, and
+	// can be read from no leg.
+	ErrJournal = mirror.ErrJournal
+
 	// ErrLegCorrupt says that what a leg holds cannot be trusted.
 	ErrLegCorrupt = mirror.ErrCorrupt
 	// ErrLegForeign says that a leg belongs to another pool.

@@ -21,7 +21,7 @@ const nothingToDo = "none: it needs no help"
 func (s *Status) judge() {
 	var all []Finding
 	for _, look := range []func() []Finding{
-		s.unwritten, s.lost, s.failedLegs, s.joiningLegs, s.chargedLegs, s.undecided, s.unequal,
+		s.unwritten, s.lost, s.lostJournal, s.failedLegs, s.joiningLegs, s.chargedLegs, s.undecided, s.unequal,
 	} {
 		all = append(all, look()...)
 	}
@@ -80,6 +80,16 @@ func (s *Status) lost() []Finding {
 	return []Finding{{
 		fmt.Sprintf("the last scrub found %d blocks that no leg has as they were written; to read them is an error", s.Scrub.Lost),
 		fmt.Sprintf("see which they are with: holdfast events %s; write them anew, from a backup; then: holdfast scrub %s", s.Dir, s.Dir),
+	}}
+}
+
+func (s *Status) lostJournal() []Finding {
+	if s.Journal.Lost == 0 {
+		return nil
+	}
+	return []Finding{{
+		fmt.Sprintf("%d blocks or more were in the journal and are on no leg as they were written", s.Journal.Lost),
+		fmt.Sprintf("see which cannot be read with: holdfast scrub %s; write them anew, from a backup", s.Dir),
 	}}
 }
 

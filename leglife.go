@@ -180,7 +180,7 @@ func (p *Pool) letGo(l LegStatus) error {
 
 // prepare opens a device that is to be a leg, or makes a file, and hands it over.
 func (c *legChange) prepare(path string, over func(mirror.Leg) error) error {
-	need := mirror.LegSize(c.p.mirror.Size())
+	need := c.p.mirror.LegSize()
 	err := device.CreateFile(path, need)
 	made := err == nil
 	if err != nil && !errors.Is(err, fs.ErrExist) {

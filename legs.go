@@ -75,6 +75,9 @@ func (s *legSet) open(legs []mirror.Leg, o mirror.Options) (*mirror.Mirror, erro
 		}
 	}
 	m, err := mirror.Open(legs, o)
+	if errors.Is(err, ErrJournal) && !o.WithoutJournal {
+		return nil, fmt.Errorf("%w; to go on without it all the same, and lose what it holds: holdfast serve %s --force-without-journal", err, s.dir)
+	}
 	choice := (*mirror.ChoiceError)(nil)
 	if errors.Is(err, ErrNoLeg) {
 		return nil, fmt.Errorf("%w; the pool has %s", err, strings.Join(append(s.names(), s.paths...), ", "))

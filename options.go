@@ -8,11 +8,15 @@ import (
 
 	"holdfast.dev/holdfast/internal/config"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror"
 	"holdfast.dev/holdfast/volume"
 )
 
 // DefaultVolume is what a pool's first volume is called if nobody says.
 const DefaultVolume = "main"
+
+// NoJournal asks for a pool without a journal.
+const NoJournal = mirror.NoJournal
 
 // CreateOptions say what Create makes.
 type CreateOptions struct {
@@ -32,6 +36,9 @@ type CreateOptions struct {
 	// Guards is what is stored for each block to check it by: "crc32c" (the
 	// default), "t10-dif" or "none".
 	Guards string
+	// Journal is the size in bytes of the journal's area on each leg, a multiple of
+	// 4096. 0: a 64th of the pool, from 1 to 256 MiB; NoJournal: none.
+	Journal int64
 	// TCP is the address on which serve offers the volumes beside the Unix
 	// socket. Empty: none. There is no password: see the package comment.
 	TCP string
@@ -96,6 +103,11 @@ type Options struct {
 	// ResyncShare is which part of the time may be spent on making legs equal, above
 	// 0 up to 1.
 	ResyncShare float64
+	// Journal says what is written to the journal: "auto", "always" or "never".
+	Journal string
+	// WithoutJournal opens the pool although something that had been flushed can be
+	// read from no leg's journal: it is lost then.
+	WithoutJournal bool
 	// WithoutLegs names legs, by path or UUID, that are lost or not to be used:
 	// the pool is opened without them although they may hold what the others
 	// lack, which is lost then.
@@ -139,6 +151,9 @@ func (o *Options) over(c *config.Config) error {
 	}
 	if o.ResyncShare != 0 {
 		c.Resync.Share = o.ResyncShare
+	}
+	if o.Journal != "" {
+		c.Journal.Mode = o.Journal
 	}
 	c.Derive()
 	if err := c.Validate(); err != nil {

@@ -101,11 +101,13 @@ func (p *Pool) build(o Options) error {
 		o.Log.Warn("error counts and the last scrub cannot be read, and are forgotten", "error", lost)
 	}
 	p.mirror, err = set.open(set.legs, mirror.Options{
-		Policy:      mirror.Policy(p.settings.RegionLog.Policy),
-		Period:      time.Duration(p.settings.RegionLog.Period),
-		Log:         o.Log,
-		Past:        past,
-		ResyncShare: p.settings.Resync.Share,
+		Policy:         mirror.Policy(p.settings.RegionLog.Policy),
+		Period:         time.Duration(p.settings.RegionLog.Period),
+		Log:            o.Log,
+		Past:           past,
+		ResyncShare:    p.settings.Resync.Share,
+		Journal:        mirror.JournalMode(p.settings.Journal.Mode),
+		WithoutJournal: o.WithoutJournal,
 	})
 	if err != nil {
 		return errors.Join(err, closeLegs(set.legs))

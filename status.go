@@ -44,20 +44,24 @@ type Status struct {
 	Uptime float64      `json:"uptime_seconds,omitempty"`
 	Cache  *cache.Stats `json:"cache,omitempty"`
 
-	Pool       string              `json:"pool"` // its UUID
-	Size       int64               `json:"size"`
-	Generation uint64              `json:"generation"`
-	Legs       []LegStatus         `json:"legs"`
-	RegionSize int64               `json:"region_size"`
-	Policy     string              `json:"region_policy"`
-	Regions    mirror.RegionCounts `json:"regions"`
-	Resync     mirror.ResyncStatus `json:"resync"`
-	Guards     mirror.GuardStatus  `json:"guards"`
-	Scrub      ScrubStatus         `json:"scrub"`
-	Volumes    []VolumeStatus      `json:"volumes"`
-	NBD        []ConnectionStatus  `json:"nbd_connections"`
-	Mapped     []MappedStatus      `json:"mapped"`
+	Pool       string               `json:"pool"` // its UUID
+	Size       int64                `json:"size"`
+	Generation uint64               `json:"generation"`
+	Legs       []LegStatus          `json:"legs"`
+	RegionSize int64                `json:"region_size"`
+	Policy     string               `json:"region_policy"`
+	Regions    mirror.RegionCounts  `json:"regions"`
+	Resync     mirror.ResyncStatus  `json:"resync"`
+	Guards     mirror.GuardStatus   `json:"guards"`
+	Journal    mirror.JournalStatus `json:"journal"`
+	Scrub      ScrubStatus          `json:"scrub"`
+	Volumes    []VolumeStatus       `json:"volumes"`
+	NBD        []ConnectionStatus   `json:"nbd_connections"`
+	Mapped     []MappedStatus       `json:"mapped"`
 }
+
+// JournalStatus is what is known of the journal.
+type JournalStatus = mirror.JournalStatus
 
 // ScrubStatus is how far a scrub is, or what the last one found.
 type ScrubStatus = mirror.ScrubStatus
@@ -142,7 +146,7 @@ func (p *Pool) status(m mirror.Status, table *volume.Table) Status {
 		Version: StatusVersion, Dir: p.dir,
 		Pool: m.Pool, Size: m.Size, Generation: m.Generation,
 		RegionSize: m.RegionSize, Policy: p.settings.RegionLog.Policy, Regions: m.Regions, Resync: m.Resync,
-		Guards: m.Guards, Scrub: m.Scrub,
+		Guards: m.Guards, Journal: m.Journal, Scrub: m.Scrub,
 		Volumes: []VolumeStatus{}, NBD: []ConnectionStatus{}, Mapped: []MappedStatus{},
 	}
 	for _, v := range table.Volumes() {

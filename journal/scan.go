@@ -41,12 +41,20 @@ func Scan(c Config, legs []device.Device) (*Recovery, error) {
 		return nil, err
 	}
 	r := &Recovery{layout: l, index: newIndex(), Faults: make([]error, len(legs))}
+	var unread error
+	whole := false
 	for i, d := range legs {
 		r.legs = append(r.legs, newReader(&r.layout, d))
-		err = errors.Join(err, r.readHeaders(i))
+		fault, bad := r.readHeaders(i)
+		err, unread = errors.Join(err, bad), errors.Join(unread, fault)
+		whole = whole || fault == nil
 	}
 	if r.best.seq == 0 {
 		return nil, fmt.Errorf("no leg has a header of the journal: %w", err)
+	}
+	if !whole {
+		// The newest that was durable may be where none could be read.
+		r.lose("which header is the newest cannot be read: %v", unread)
 	}
 	tail := r.best.tail.pos
 	r.end = r.walk(func(d *descriptor, b []byte) error {
@@ -60,15 +68,16 @@ func Scan(c Config, legs []device.Device) (*Recovery, error) {
 	return r, nil
 }
 
-// readHeaders takes a leg's newest header, if it is the newest of all.
-func (r *Recovery) readHeaders(i int) (err error) {
+// readHeaders takes a leg's newest header, if it is the newest of all. unread is
+// why a slot could not be read, err that or what is wrong with one.
+func (r *Recovery) readHeaders(i int) (unread, err error) {
 	b := alignedBytes(BlockSize)
 	found := false
 	for slot := range headerBlocks {
 		_, fault := r.legs[i].dev.ReadAt(b, r.slotOff(uint64(slot)))
 		if fault != nil {
 			r.fault(i, fault)
-			err = errors.Join(err, fault)
+			unread, err = fault, errors.Join(err, fault)
 			continue
 		}
 		h, fault := decodeHeader(b, r.Pool, slot)
@@ -84,7 +93,7 @@ func (r *Recovery) readHeaders(i int) (err error) {
 	if !found {
 		r.fault(i, err)
 	}
-	return err
+	return unread, err
 }
 
 func (r *Recovery) fault(leg int, err error) {

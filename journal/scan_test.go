@@ -171,6 +171,26 @@ func TestNoHeader(t *testing.T) {
 	}
 }
 
+// A header that cannot be read may be the newest: only another leg, which has that
+// too, says otherwise.
+func TestUnreadableHeader(t *testing.T) {
+	for slot := range int64(headerBlocks) {
+		p := newPlain(t, 2, 40)
+		p.put(1, 1)
+		p.flush()
+		f := faultdev.New(p.legs[0])
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: slot * BlockSize, Len: BlockSize, Forever: true, Err: device.ErrIO})
+		p.legs[0] = f
+		if r := p.scan(); r.Lost != nil || r.Faults[0] == nil || len(p.replayed(r)) != 1 {
+			t.Errorf("slot %d, with the other leg: lost: %v, faults: %v", slot, r.Lost, r.Faults)
+		}
+		p.legs = p.legs[:1]
+		if r := p.scan(); r.Lost == nil {
+			t.Errorf("slot %d, alone: nothing is lost", slot)
+		}
+	}
+}
+
 // What was read may change before it is read again.
 func TestChangesWhileReplayed(t *testing.T) {
 	p := newPlain(t, 1, 40)

@@ -162,6 +162,9 @@ func (m *Mirror) superblock() superblock {
 	return sb
 }
 
+// LegSize is the size in bytes that a further leg must have.
+func (m *Mirror) LegSize() int64 { return m.geo.legSize() }
+
 // vacancy returns the index that a further leg gets.
 func (m *Mirror) vacancy() (int, error) {
 	view := m.superblock().members

@@ -12,7 +12,29 @@ type createCmd struct {
 	Size      config.Size `required:"" placeholder:"SIZE" help:"Size of the volume, such as 512MiB or 4G."`
 	Volume    string      `default:"main" placeholder:"NAME" help:"Name of the volume (${default})."`
 	Guards    string      `default:"crc32c" enum:"crc32c,t10-dif,none" help:"What is stored to check each block by: crc32c, t10-dif or none (${default})."`
+	Journal   journalSize `default:"auto" placeholder:"SIZE" help:"Size of the journal on each leg, such as 64MiB; auto is a 64th of the pool, from 1 to 256MiB; none is none (${default})."`
 	Stability string      `default:"wait" enum:"wait,copy" help:"What a write does that meets a page being written out: wait or copy (${default})."`
+}
+
+// journalSize is the size of a journal.
+type journalSize int64
+
+// UnmarshalText reads a size, auto, or none.
+func (s *journalSize) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "auto":
+		*s = 0
+		return nil
+	case "none":
+		*s = holdfast.NoJournal
+		return nil
+	}
+	n := config.Size(0)
+	if err := n.UnmarshalText(text); err != nil {
+		return err
+	}
+	*s = journalSize(n)
+	return nil
 }
 
 // Run is called by the parser.
@@ -21,7 +43,7 @@ func (cmd createCmd) Run(c console) error {
 		return usageError{"--size is 0; say how large the volume shall be"}
 	}
 	err := holdfast.Create(cmd.Dir, holdfast.CreateOptions{
-		Legs: cmd.Leg, Size: int64(cmd.Size), Volume: cmd.Volume, Stability: cmd.Stability, Guards: cmd.Guards,
+		Legs: cmd.Leg, Size: int64(cmd.Size), Volume: cmd.Volume, Stability: cmd.Stability, Guards: cmd.Guards, Journal: int64(cmd.Journal),
 	})
 	if err != nil {
 		return err

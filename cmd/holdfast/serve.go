@@ -19,8 +19,10 @@ import (
 type serveCmd struct {
 	Dir string `arg:"" help:"Directory of the pool."`
 	tcpFlags
-	ResyncShare  float64  `help:"Which part of the time may be spent on making legs equal, above 0 up to 1, instead of what holdfast.toml says."`
-	ForceWithout []string `placeholder:"LEG" help:"Serve without this leg (a path, or a UUID), although it may hold what the others lack, which is lost then. May be given more than once."`
+	ResyncShare         float64  `help:"Which part of the time may be spent on making legs equal, above 0 up to 1, instead of what holdfast.toml says."`
+	Journal             string   `default:"" enum:",auto,always,never" placeholder:"MODE" help:"What a sync writes to the journal, instead of what holdfast.toml says: auto (small scattered writes), always or never."`
+	ForceWithoutJournal bool     `help:"Serve although the journal cannot be read whole: what it held is lost then."`
+	ForceWithout        []string `placeholder:"LEG" help:"Serve without this leg (a path, or a UUID), although it may hold what the others lack, which is lost then. May be given more than once."`
 }
 
 // tcpFlags say where TCP is served, whatever holdfast.toml says.
@@ -31,7 +33,7 @@ type tcpFlags struct {
 
 // Run is called by the parser. It returns when the pool is closed.
 func (cmd serveCmd) Run(c console) error {
-	o := holdfast.Options{WithoutLegs: cmd.ForceWithout, ResyncShare: cmd.ResyncShare}
+	o := holdfast.Options{WithoutLegs: cmd.ForceWithout, ResyncShare: cmd.ResyncShare, Journal: cmd.Journal, WithoutJournal: cmd.ForceWithoutJournal}
 	return serve(c, cmd.Dir, cmd.tcpFlags, o, func(s *server) {
 		c.printf("serving %s:%s; stop with Ctrl-C or: kill %d\n", cmd.Dir, s.places(), os.Getpid())
 	})

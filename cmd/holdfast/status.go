@@ -81,6 +81,7 @@ func describe(s holdfast.Status) string {
 	fmt.Fprintf(w, "regions\t%d of %v, policy %s: %d clean, %d dirty, %d maybe dirty, %d clean candidates\n",
 		r.Total, config.Size(s.RegionSize), s.Policy, r.Clean, r.Dirty, r.MaybeDirty, r.CleanCandidate)
 	fmt.Fprintf(w, "guards\t%s\n", s.Guards.Kind)
+	fmt.Fprintf(w, "journal\t%s\n", describeJournal(&s.Journal))
 	if m := s.Cache; m != nil {
 		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
 			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
@@ -117,4 +118,23 @@ func describeErrors(s *holdfast.Status) string {
 		return fmt.Sprintf("errors  %d blocks are lost", n)
 	}
 	return "errors  no known data errors"
+}
+
+// describeJournal says what the journal holds, and what came of it.
+func describeJournal(j *holdfast.JournalStatus) string {
+	if j.Size == 0 {
+		return "none"
+	}
+	text := fmt.Sprintf("%v of %v, %s: %d blocks of it not at home, %d transactions, %d checkpoints",
+		config.Size(j.Used), config.Size(j.Size), j.Mode, j.Blocks, j.Transactions, j.Checkpoints)
+	if j.Replayed > 0 {
+		text += fmt.Sprintf(", %d blocks replayed", j.Replayed)
+	}
+	if j.Lost > 0 {
+		text += fmt.Sprintf(", %d lost", j.Lost)
+	}
+	if j.Broken != "" {
+		text += ", to be emptied first: " + j.Broken
+	}
+	return text
 }

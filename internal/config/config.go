@@ -35,6 +35,7 @@ type Config struct {
 	Legs      []string          `toml:"legs"`
 	Deadline  Duration          `toml:"deadline"`
 	RegionLog RegionLog         `toml:"region_log"`
+	Journal   Journal           `toml:"journal"`
 	Cache     Cache             `toml:"cache"`
 	Scrub     Scrub             `toml:"scrub"`
 	Resync    Resync            `toml:"resync"`
@@ -47,6 +48,11 @@ type Config struct {
 type RegionLog struct {
 	Policy string   `toml:"policy"`
 	Period Duration `toml:"period"`
+}
+
+// Journal says what is written to the journal.
+type Journal struct {
+	Mode string `toml:"mode"`
 }
 
 // Cache bounds memory.
@@ -89,11 +95,15 @@ type Volume struct {
 	Stability string `toml:"stability"`
 }
 
-// The values that the two policies may take.
+// The values that the policies may take.
 const (
 	PolicyVerified = "verified"
 	PolicyIdle     = "idle"
 	PolicyNever    = "never"
+
+	JournalAuto   = "auto"
+	JournalAlways = "always"
+	JournalNever  = "never"
 
 	StabilityWait = "wait"
 	StabilityCopy = "copy"
@@ -104,6 +114,7 @@ func Default() Config {
 	return Config{
 		Deadline:  Duration(deadline.Default),
 		RegionLog: RegionLog{Policy: PolicyVerified, Period: Duration(5 * time.Second)},
+		Journal:   Journal{Mode: JournalAuto},
 		Cache:     Cache{Budget: 256 << 20, DirtyAge: Duration(5 * time.Second)},
 		Scrub:     Scrub{Share: 0.5},
 		Resync:    Resync{Share: 0.8}, // meanwhile one leg less can be done without

@@ -37,6 +37,8 @@ deadline = "7s"
 [region_log]
 policy = "idle"
 period = "250ms"
+[journal]
+mode = "never"
 [cache]
 budget = "1GiB"
 dirty_limit = "100MB"
@@ -63,6 +65,7 @@ stability = "copy"
 		Legs:      []string{"a.img", "b.img"},
 		Deadline:  Duration(7 * time.Second),
 		RegionLog: RegionLog{"idle", Duration(250 * time.Millisecond)},
+		Journal:   Journal{"never"},
 		Cache:     Cache{1 << 30, 100e6, 1 << 20, Duration(2 * time.Second)},
 		Scrub:     Scrub{0.25},
 		Resync:    Resync{1},
@@ -90,8 +93,8 @@ func TestFaultsNameFileLineAndKey(t *testing.T) {
 		{"bad duration", legs + "[cache]\ndirty_age = \"soon\"\n", []string{"x.toml:3:", `"soon" is not a duration`}},
 		{"wrong type", "legs = 3\n", []string{"x.toml:1:", "legs"}},
 		{"not TOML", legs + "[cache\n", []string{"x.toml:2:"}},
-		{"every value wrong", "legs = [\"a\", \"a\", \"\"]\ndeadline = \"2h\"\n[region_log]\npolicy = \"x\"\nperiod = \"1ns\"\n[cache]\nbudget = 1\ndirty_limit = 2\ndirty_background = 3\ndirty_age = \"2h\"\n[scrub]\nshare = 0\n[resync]\nshare = nan\n[nbd]\ntcp = \"here\"\n[volumes.-x]\nstability = \"hold\"\n",
-			[]string{"a is named twice", "leg 3 has an empty path", "deadline", "region_log.policy", "region_log.period", "cache.budget", "cache.dirty_limit", "cache.dirty_background", "cache.dirty_age", "scrub.share", "resync.share", "nbd.tcp", "volumes.-x.stability", `"-x" as a volume's name`}},
+		{"every value wrong", "legs = [\"a\", \"a\", \"\"]\ndeadline = \"2h\"\n[region_log]\npolicy = \"x\"\nperiod = \"1ns\"\n[journal]\nmode = \"x\"\n[cache]\nbudget = 1\ndirty_limit = 2\ndirty_background = 3\ndirty_age = \"2h\"\n[scrub]\nshare = 0\n[resync]\nshare = nan\n[nbd]\ntcp = \"here\"\n[volumes.-x]\nstability = \"hold\"\n",
+			[]string{"a is named twice", "leg 3 has an empty path", "deadline", "region_log.policy", "region_log.period", "journal.mode", "cache.budget", "cache.dirty_limit", "cache.dirty_background", "cache.dirty_age", "scrub.share", "resync.share", "nbd.tcp", "volumes.-x.stability", `"-x" as a volume's name`}},
 		{"no legs", "", []string{"legs: a pool has 1 to 4 legs, not 0"}},
 		{"five legs", `legs = ["a","b","c","d","e"]`, []string{"not 5"}},
 		{"no port", legs + "[nbd]\ntcp = \"h:99999\"\n", []string{"nbd.tcp"}},
@@ -120,7 +123,11 @@ func TestWrittenFileIsReadBack(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) {},
 		func(c *Config) { c.NBD.TCP = "127.0.0.1:10809" },
-		func(c *Config) { c.Cache.Budget = 512 << 20; c.RegionLog.Policy = PolicyNever },
+		func(c *Config) {
+			c.Cache.Budget = 512 << 20
+			c.RegionLog.Policy = PolicyNever
+			c.Journal.Mode = JournalAlways
+		},
 		func(c *Config) { c.Scrub.Share, c.Resync.Share = 0.125, 1 },
 		func(c *Config) { c.Deadline = Duration(90 * time.Second) },
 		func(c *Config) { c.Volumes = map[string]Volume{"a": {StabilityCopy}, "b.c": {StabilityWait}} },

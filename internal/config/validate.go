@@ -57,6 +57,9 @@ func (c *Config) Validate() error {
 		fault("region_log.policy: %q is not one of verified, idle, never", c.RegionLog.Policy)
 	}
 	bounds(fault, "region_log.period", time.Duration(c.RegionLog.Period), PeriodMin, PeriodMax)
+	if !slices.Contains([]string{JournalAuto, JournalAlways, JournalNever}, c.Journal.Mode) {
+		fault("journal.mode: %q is not one of auto, always, never", c.Journal.Mode)
+	}
 	bounds(fault, "cache.dirty_age", time.Duration(c.Cache.DirtyAge), AgeMin, AgeMax)
 	c.Cache.validate(fault)
 	share(fault, "scrub.share", c.Scrub.Share)

@@ -59,6 +59,7 @@ func render(c Config) string {
 		"@deadline@", line("deadline", c.Deadline, d.Deadline),
 		"@policy@", line("policy", c.RegionLog.Policy, d.RegionLog.Policy),
 		"@period@", line("period", c.RegionLog.Period, d.RegionLog.Period),
+		"@journal@", line("mode", c.Journal.Mode, d.Journal.Mode),
 		"@budget@", line("budget", c.Cache.Budget, d.Cache.Budget),
 		"@dirty_limit@", line("dirty_limit", c.Cache.DirtyLimit, d.Cache.DirtyLimit),
 		"@dirty_background@", line("dirty_background", c.Cache.DirtyBackground, d.Cache.DirtyBackground),
