@@ -45,9 +45,12 @@ const (
 //	H3  the legs are equal once resync is done, and resync changes no answer,
 //	H4  resync touches no more than the regions that were written.
 func TestCrash(t *testing.T) {
-	base := crashBase(t)
+	var bases [][]*powercut.Disk
+	for _, ring := range crashRings {
+		bases = append(bases, crashBase(t, ring))
+	}
 	if *crashSeed != 0 {
-		if _, err := runCrash(*crashSeed, base); err != nil {
+		if _, err := runCrash(*crashSeed, bases); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -59,22 +62,23 @@ func TestCrash(t *testing.T) {
 		if i < len(failedSeeds) {
 			seed = failedSeeds[i]
 		}
-		s, err := runCrash(seed, base)
+		s, err := runCrash(seed, bases)
 		if err != nil {
 			t.Fatalf("-seed=%d: %v", seed, err)
 		}
 		total.cuts += s.cuts
 		total.resynced += s.resynced
 		total.healed += s.healed
+		total.replayed += s.replayed
 	}
-	t.Logf("%d power cuts, %d of them with regions to resync, %d with legs that differed", total.cuts, total.resynced, total.healed)
-	if total.resynced == 0 || total.healed == 0 {
+	t.Logf("%d power cuts, %d of them with regions to resync, %d with legs that differed; %d with a journal to replay", total.cuts, total.resynced, total.healed, total.replayed)
+	if total.resynced == 0 || total.healed == 0 || total.replayed == 0 {
 		t.Error("no cut left the legs different: the test tests less than it says")
 	}
 }
 
 // crashStats counts what a test met, so that it shows that it met something.
-type crashStats struct{ cuts, resynced, healed int }
+type crashStats struct{ cuts, resynced, healed, replayed int }
 
 // crash is one test.
 type crash struct {
@@ -99,8 +103,12 @@ type crash struct {
 
 var quiet = slog.New(slog.DiscardHandler)
 
+// crashRings are the sizes of the journals: one that is full after a few syncs, and
+// none.
+var crashRings = []int64{42 << 12, mirror.NoJournal}
+
 // crashBase makes a pool with one volume on two disks, and closes it.
-func crashBase(t *testing.T) []*powercut.Disk {
+func crashBase(t *testing.T, ring int64) []*powercut.Disk {
 	supply := new(powercut.Supply)
 	var disks []*powercut.Disk
 	var legs []mirror.Leg
@@ -110,7 +118,7 @@ func crashBase(t *testing.T) []*powercut.Disk {
 		disks = append(disks, d)
 		legs = append(legs, mirror.Leg{Name: d.Name(), Dev: d})
 	}
-	if err := mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: crashRegion, Guards: guard.CRC32C}); err != nil {
+	if err := mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: crashRegion, Guards: guard.CRC32C, Journal: ring}); err != nil {
 		t.Fatal(err)
 	}
 	m, err := mirror.Open(legs, mirror.Options{Manual: true, Log: quiet})
@@ -136,12 +144,12 @@ func crashBase(t *testing.T) []*powercut.Disk {
 	return disks
 }
 
-func runCrash(seed uint64, base []*powercut.Disk) (crashStats, error) {
+func runCrash(seed uint64, bases [][]*powercut.Disk) (crashStats, error) {
 	c := &crash{rng: devicetest.Rand(seed, 1), touched: map[int64]bool{}, held: map[int]bool{}}
 	for i := range c.history {
 		c.history[i] = []uint64{0}
 	}
-	c.plugIn(base, powercut.Everything)
+	c.plugIn(bases[min(c.rng.IntN(4), 3)/3], powercut.Everything)
 	for range 3 {
 		c.supply.CutAfter(1 + c.rng.IntN(120))
 		if err := c.use(); err != nil {
@@ -185,8 +193,9 @@ func (c *crash) open() error {
 	for _, d := range c.disks {
 		legs = append(legs, mirror.Leg{Name: d.Name(), Dev: d})
 	}
+	mode := []mirror.JournalMode{mirror.JournalAuto, mirror.JournalAuto, mirror.JournalAlways, mirror.JournalNever}[c.rng.IntN(4)]
 	var err error
-	if c.floors.mirror, err = mirror.Open(legs, mirror.Options{Manual: true, Log: quiet}); err != nil {
+	if c.floors.mirror, err = mirror.Open(legs, mirror.Options{Manual: true, Log: quiet, Journal: mode}); err != nil {
 		return err
 	}
 	if err := c.floors.openTable(); err != nil {
@@ -225,7 +234,7 @@ func (c *crash) step() error {
 		first = c.rng.IntN(128) // a hot region, written again and again
 	}
 	n := min(1+c.rng.IntN(24), crashSectors-first)
-	switch c.rng.IntN(18) {
+	switch c.rng.IntN(19) {
 	default:
 		return c.change(first, n, c.write)
 	case 0:
@@ -249,6 +258,8 @@ func (c *crash) step() error {
 		return c.store(n)
 	case 10, 11:
 		return c.holdSome(first, n)
+	case 18:
+		return c.floors.mirror.Checkpoint()
 	case 12:
 		if c.rng.IntN(4) == 0 {
 			return c.restart()
@@ -444,6 +455,9 @@ func (c *crash) recover() error {
 	for m.ResyncStep() {
 	}
 	after := m.Status()
+	if before.Journal.Replayed > 0 {
+		c.stats.replayed++
+	}
 	if before.Resync.RegionsLeft > 0 {
 		c.stats.resynced++
 	}

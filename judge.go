@@ -21,7 +21,7 @@ const nothingToDo = "none: it needs no help"
 func (s *Status) judge() {
 	var all []Finding
 	for _, look := range []func() []Finding{
-		s.unwritten, s.lost, s.lostJournal, s.failedLegs, s.joiningLegs, s.chargedLegs, s.undecided, s.unequal,
+		s.unwritten, s.lost, s.lostJournal, s.failedLegs, s.joiningLegs, s.chargedLegs, s.undecided, s.unequal, s.unreplayed,
 	} {
 		all = append(all, look()...)
 	}
@@ -163,6 +163,14 @@ func (s *Status) unequal() []Finding {
 		return []Finding{{fmt.Sprintf("it was not stopped cleanly; %d regions (%d bytes) will be made equal when it is served", left, left*s.RegionSize), nothingToDo}}
 	}
 	return []Finding{{fmt.Sprintf("%d regions (%d bytes) are still to be made equal: the pool was not stopped cleanly, or a write failed", left, left*s.RegionSize), nothingToDo}}
+}
+
+// unreplayed tells of a stopped pool with something in its journal.
+func (s *Status) unreplayed() []Finding {
+	if s.open() || s.Journal.Replayed == 0 {
+		return nil
+	}
+	return []Finding{{fmt.Sprintf("it was not stopped cleanly; %d blocks are in the journal, and will be written to their places when it is served", s.Journal.Replayed), nothingToDo}}
 }
 
 // selector is how a person names a leg on a command line.

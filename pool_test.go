@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,9 +102,23 @@ func TestClosedPoolHoldsWhatWasWritten(t *testing.T) {
 	expect(t, v, "\x00\x00\x00\x00", 0)
 }
 
+// Whether what was synced is in the journal or in its place it is there after a
+// crash, and Inspect says what is to be done before.
 func TestCrashKeepsWhatWasSynced(t *testing.T) {
+	for _, c := range []struct {
+		journal, message string
+		replayed         bool
+	}{
+		{"never", "to be made equal|regions .* will be made equal", false},
+		{"auto", "1 blocks are in the journal", true},
+	} {
+		t.Run(c.journal, func(t *testing.T) { crashKeeps(t, c.journal, regexp.MustCompile(c.message), c.replayed) })
+	}
+}
+
+func crashKeeps(t *testing.T, journal string, message *regexp.Regexp, replayed bool) {
 	dir := made(t)
-	p := opened(t, dir, Options{})
+	p := opened(t, dir, Options{Journal: journal})
 	v := lookup(t, p, "main")
 	write(t, v, "synced", mib)
 	if err := p.Sync(); err != nil {
@@ -113,8 +128,9 @@ func TestCrashKeepsWhatWasSynced(t *testing.T) {
 	p.Abandon()
 	p.mu.closed = true // there is nothing left for Close
 	s, err := Inspect(dir)
-	if err != nil || s.Resync.RegionsLeft == 0 || !strings.Contains(s.Message, "not stopped cleanly") {
-		t.Errorf("after a crash: %+v, %v, want regions left to make equal", s, err)
+	if err != nil || (s.Resync.RegionsLeft == 0) != replayed || (s.Journal.Replayed > 0) != replayed ||
+		!strings.Contains(s.Message, "not stopped cleanly") || !message.MatchString(s.Message) {
+		t.Errorf("after a crash: %+v, %v", s, err)
 	}
 	p = opened(t, dir, Options{})
 	expect(t, lookup(t, p, "main"), "synced", mib)
@@ -224,7 +240,7 @@ func TestOwnerAnswersForTheCache(t *testing.T) {
 // The region log may take a region's mark back only after what is dirty there
 // was written out: so it must ask this pool's cache.
 func TestRegionLogAsksTheCache(t *testing.T) {
-	p := opened(t, made(t), Options{DirtyAge: 3600e9})
+	p := opened(t, made(t), Options{DirtyAge: 3600e9, Journal: "never"})
 	v := lookup(t, p, "main")
 	write(t, v, "marks the region", 0)
 	if err := v.Sync(); err != nil {
