@@ -17,16 +17,24 @@ func TestConformance(t *testing.T) {
 				continue
 			}
 			for kind := guard.None; kind <= guard.T10DIF; kind++ {
-				t.Run(fmt.Sprintf("legs=%d,manual=%v,guards=%v", n, manual, kind), func(t *testing.T) {
-					devicetest.Run(t, func(t *testing.T, size int64) device.Device {
-						legs := memLegs(n, LegSize(size))
-						must(t, Format(legs, FormatOptions{Size: size, RegionSize: testRegion, Guards: kind}))
-						m := open(t, legs, Options{Manual: manual, Period: time.Millisecond})
-						m.Start()
-						return m
-					}, devicetest.Multiple(BlockSize))
-				})
+				conform(t, n, FormatOptions{RegionSize: testRegion, Guards: kind}, Options{Manual: manual, Period: time.Millisecond})
 			}
 		}
 	}
+	for _, kind := range []guard.Kind{guard.None, guard.CRC32C} {
+		conform(t, 2, FormatOptions{RegionSize: testRegion, Guards: kind, Journal: 42 * BlockSize}, Options{Period: time.Millisecond, Journal: JournalAlways})
+	}
+}
+
+func conform(t *testing.T, n int, f FormatOptions, o Options) {
+	t.Run(fmt.Sprintf("legs=%d,manual=%v,guards=%v,journal=%v", n, o.Manual, f.Guards, o.Journal), func(t *testing.T) {
+		devicetest.Run(t, func(t *testing.T, size int64) device.Device {
+			legs := memLegs(n, LegSize(size))
+			f.Size = size
+			must(t, Format(legs, f))
+			m := open(t, legs, o)
+			m.Start()
+			return m
+		}, devicetest.Multiple(BlockSize))
+	})
 }

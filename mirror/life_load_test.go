@@ -15,9 +15,15 @@ import (
 
 // Many writers, readers and flushers while legs come and go under them.
 func TestLifeUnderLoad(t *testing.T) {
+	for _, mode := range []JournalMode{JournalAuto, JournalAlways, JournalNever} {
+		t.Run(string(mode), func(t *testing.T) { lifeUnderLoad(t, mode) })
+	}
+}
+
+func lifeUnderLoad(t *testing.T, mode JournalMode) {
 	seed := devicetest.Seed(t)
-	legs := formatted(t, 2)
-	m := open(t, legs, Options{Period: 1000})
+	legs := ringed(t, 2, guard.CRC32C)
+	m := open(t, legs, Options{Period: 1000, Journal: mode})
 	m.Start()
 	want := make([]byte, testData)
 	var wg, life sync.WaitGroup
@@ -45,7 +51,7 @@ func TestLifeUnderLoad(t *testing.T) {
 			for range 200 {
 				off, n := lo+r.IntN(testData/8), 1+r.IntN(testData/8)
 				p := noise(r, n)
-				if _, err := m.WriteAt(p, int64(off)); err != nil {
+				if err := writeSomehow(m, p, int64(off)); err != nil {
 					t.Errorf("write: %v", err)
 				}
 				copy(want[off:], p)
@@ -81,6 +87,15 @@ func TestLifeUnderLoad(t *testing.T) {
 	if s := m.Status(); s.Degraded {
 		t.Errorf("%+v", s)
 	}
+}
+
+// writeSomehow writes to the ring, if that takes it, or home.
+func writeSomehow(m *Mirror, p []byte, off int64) error {
+	done, err := m.WriteBatch([]device.Part{{P: p, Off: off}})
+	if done == 0 && err == nil {
+		_, err = m.WriteAt(p, off)
+	}
+	return err
 }
 
 // A leg fails in the very change that puts another in sync, and the power goes in

@@ -23,16 +23,16 @@ const (
 // resync at once, so that legs are caught in the same operation, and checks as
 // TestCrash does. How the tasks interleave does not follow from the seed.
 func TestCrashInParallel(t *testing.T) {
-	bases := crashBases(t, guard.None, 0)
+	all := []bases{crashBases(t, guard.None, NoJournal), crashBases(t, guard.CRC32C, crashRings[2])}
 	seed := devicetest.Seed(t)
-	for i := range uint64(80) {
-		if err := crashInParallel(devicetest.Rand(seed, i), bases); err != nil {
+	for i := range uint64(120) {
+		if err := crashInParallel(devicetest.Rand(seed, i), all[i%2]); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 	}
 }
 
-func crashInParallel(r *rand.Rand, bases [MaxLegs][]*powercut.Disk) error {
+func crashInParallel(r *rand.Rand, bases bases) error {
 	legs, disks := powered(bases[1+r.IntN(MaxLegs-1)], r.Uint64(), powercut.Nothing)
 	models := make([]*model, writers)
 	for w := range models {
@@ -40,7 +40,7 @@ func crashInParallel(r *rand.Rand, bases [MaxLegs][]*powercut.Disk) error {
 	}
 	for range 2 {
 		disks[0].Supply().CutAfter(1 + r.IntN(300))
-		m, err := Open(legs, Options{Period: time.Microsecond})
+		m, err := Open(legs, Options{Period: time.Microsecond, Journal: []JournalMode{JournalAuto, JournalAlways}[r.IntN(2)]})
 		if err == nil {
 			m.Start()
 			err = runWriters(m, r, models)
@@ -92,7 +92,7 @@ func writeOwn(m *Mirror, r *rand.Rand, md *model, base int) error {
 				return fmt.Errorf("writer at sector %d: %w", base, err)
 			}
 		default:
-			_, err := m.WriteAt(p, off)
+			err := writeSomehow(m, p, off)
 			md.wrote(first, n, version, err == nil)
 			if err != nil {
 				return err
