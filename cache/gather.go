@@ -18,8 +18,9 @@ const (
 // gather is what a sync has claimed and offers to the backing to be written
 // together, which may take fewer writes than each alone.
 //
-// While it has any the walk waits for nothing: another sync might wait for a page
-// that is gathered here, and have gathered what this one waits for.
+// While it has any the walk waits for nothing: neither for snapshots, which others
+// that gather may have all, nor for a page, whose holder may take long while those
+// gathered here are waited for.
 type gather struct {
 	m     *Mapping
 	b     *batch

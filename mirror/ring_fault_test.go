@@ -162,3 +162,32 @@ func TestBrokenJournal(t *testing.T) {
 		wantSound(t, legs)
 	}
 }
+
+// What lies at home beneath a block of the ring counts for nothing, until a
+// checkpoint has overwritten it: neither resync nor scrub makes anything of it.
+func TestHomeBeneathTheRing(t *testing.T) {
+	legs := ringed(t, 2, guard.CRC32C)
+	m := open(t, legs, Options{Manual: true})
+	put(t, m, 5*BlockSize, bytes.Repeat([]byte{1}, BlockSize))
+	batch(t, m, block(5, 2))
+	for i, l := range legs {
+		put(t, l.Dev, m.geo.dataOff()+5*BlockSize, []byte{byte(7 + i)})
+	}
+	must(t, m.Scrub(ScrubOptions{}))
+	first, last := m.regions.span(5*BlockSize, 1)
+	m.regions.spoil(first, last, 0)
+	resyncAll(m)
+	s := m.Status()
+	if s.Scrub.Bad != 0 || s.Scrub.Lost != 0 || s.Guards.Undecided != 0 || s.Legs[0].ChecksumErrors+s.Legs[1].ChecksumErrors != 0 {
+		t.Errorf("%+v", s)
+	}
+	m.regions.spoil(first, last, 0)
+	got := get(t, m, 4*BlockSize, 3*BlockSize) // mends what lies beside it
+	if got[BlockSize] != 2 || m.Status().Guards.Undecided != 0 {
+		t.Errorf("it reads as %d, %+v", got[BlockSize], m.Status().Guards)
+	}
+	must(t, m.Checkpoint())
+	resyncAll(m)
+	must(t, m.Close())
+	wantSound(t, legs)
+}
