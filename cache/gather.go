@@ -9,7 +9,7 @@ import (
 const (
 	// gatherRun is how long a run may be that is written together with others, in
 	// pages: a longer one costs a disk little more than its own bytes.
-	gatherRun = 8
+	gatherRun = 4
 	// gatherPages is how many pages are written together at the most: a MiB, past
 	// which a disk gains little. They are under write-out from when they are gathered.
 	gatherPages = 256

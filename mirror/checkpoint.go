@@ -196,7 +196,7 @@ func alike(vs []journal.Version) int {
 	return n
 }
 
-// takeRun writes versions home that are alike.
+// takeRun writes versions home that are alike. Requires their regions begun.
 func (m *Mirror) takeRun(vs []journal.Version, all bool) error {
 	if !all {
 		h := m.ranges.Acquire(startOf(&vs[0]), int64(len(vs))*BlockSize, rangelock.Exclusive)
@@ -249,11 +249,6 @@ func (m *Mirror) loseVersion(v *journal.Version) error {
 	if !m.guards.on() {
 		return nil
 	}
-	first, last := m.regions.span(startOf(v), BlockSize)
-	if err := m.beginWrite(first, last); err != nil {
-		return err
-	}
-	defer m.regions.end(first, last)
 	b, err := m.guards.hold(startOf(v))
 	if err != nil {
 		return err

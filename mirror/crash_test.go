@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"holdfast.dev/holdfast/device"
@@ -111,6 +112,9 @@ type crash struct {
 	dataOff int64
 	ring    area
 
+	// without names legs to do without.
+	without []string
+
 	// life says that legs come and go, out which disks are not the pool's, whole
 	// that none of the others may be left out.
 	life  bool
@@ -156,6 +160,9 @@ func runCrash(c *crash, all []bases) error {
 func (c *crash) afterCrash() error {
 	c.disks = c.disks[0].Supply().Survivors(c.rng, powercut.Mixed)
 	c.model.crashed()
+	if err := c.forced(); err != nil {
+		return err
+	}
 	some := new(powercut.Supply)
 	for _, d := range c.disks {
 		if c.rng.IntN(2) == 0 {
@@ -172,6 +179,37 @@ func (c *crash) afterCrash() error {
 	}
 	if err != nil {
 		return fmt.Errorf("with %d of %d legs: %w", len(some.Disks()), len(c.disks), err)
+	}
+	return nil
+}
+
+// forced sees what becomes of one leg in sync if somebody does without all others:
+// it has everything that was acknowledged.
+func (c *crash) forced() error {
+	given := listed(c.known())
+	var top *superblock
+	for _, d := range given {
+		if cs := readCopies(kept{d}); top == nil || cs.best() != nil && cs.best().generation > top.generation {
+			top = cs.best()
+		}
+	}
+	d := given[c.rng.IntN(len(given))]
+	cs := readCopies(kept{d})
+	one := c.alone()
+	one.life = false
+	sb := cs.best()
+	if sb == nil || !top.lists(sb) || top.members[sb.index].state != InSync {
+		return nil
+	}
+	for _, v := range append(slices.Clone(top.members), sb.members...) {
+		if v.leg != sb.leg {
+			one.without = append(one.without, v.leg.String())
+		}
+	}
+	on := new(powercut.Supply)
+	d.Survivor(on, c.rng, powercut.Nothing)
+	if err := one.recover(on.Disks()); err != nil {
+		return fmt.Errorf("with leg %s, forced: %w", d.Name(), err)
 	}
 	return nil
 }
@@ -193,7 +231,7 @@ func (c *crash) open(faulty bool) error {
 	}
 	policy := []Policy{Verified, Verified, Idle, Never}[c.rng.IntN(4)]
 	mode := []JournalMode{JournalAuto, JournalAuto, JournalAlways, JournalNever}[c.rng.IntN(4)]
-	m, err := Open(c.legs, Options{Manual: true, Policy: policy, Journal: mode})
+	m, err := Open(c.legs, Options{Manual: true, Policy: policy, Journal: mode, Without: c.without})
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // scripts are what is done with one block and its neighbour: a and b go to the ring,
-// h is written by itself, f flushes, c takes the ring home, d discards.
-var scripts = []string{"afhf", "afchf", "afhfchf", "afcfhfaf", "afbfchfaf", "afdfhf", "afafafcaf", "hfafcdf", "abfchf"}
+// h is written by itself, f flushes, c takes the ring home, d discards, x closes.
+var scripts = []string{"afhf", "afbfx", "ax", "afchf", "afhfchf", "afcfhfaf", "afbfchfaf", "afdfhf", "afafafcaf", "hfafcdf", "abfchf"}
 
 // What is written over a block of the ring, wherever it goes, is newer than it,
 // and stays so whenever the power goes, also in the midst of replay.
@@ -77,6 +77,10 @@ func (c *crash) act(m *Mirror, step rune) {
 		c.model.wrote(first, perBlock, 0, m.Discard(int64(first)*device.SectorSize, BlockSize) == nil)
 	case 'f':
 		if m.Flush() == nil {
+			c.model.flushed()
+		}
+	case 'x':
+		if m.Close() == nil {
 			c.model.flushed()
 		}
 	case 'c':

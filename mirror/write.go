@@ -91,13 +91,9 @@ func (m *Mirror) writeRuns(op legOp, p []byte, off, n int64, sums []uint32) erro
 }
 
 // writeHome does an operation on whole blocks that have their guards in one
-// block, and gives them tuples that they have already.
+// block, and gives them tuples that they have already. Requires their regions
+// begun, with durable bits.
 func (m *Mirror) writeHome(op legOp, p []byte, off, n int64, tuples []guard.Tuple) error {
-	first, last := m.regions.span(off, n)
-	if err := m.beginWrite(first, last); err != nil {
-		return err
-	}
-	defer m.regions.end(first, last)
 	if !m.guards.on() {
 		return m.writeLegs(op, p, off, n)
 	}
