@@ -7,6 +7,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/journal"
 )
 
 const (
@@ -45,8 +46,8 @@ func (r *Report) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// Check looks at the superblocks and region logs of a pool that is not open,
-// and compares its legs with each other and with their guards, outside the dirty
+// Check looks at the superblocks, region logs and journals of a pool that is not
+// open, and compares its legs with each other and with their guards, outside the dirty
 // regions. It writes nothing. The
 // error is not nil only if the arguments make no sense.
 func Check(legs []Leg) (Report, error) {
@@ -72,6 +73,7 @@ func Check(legs []Leg) (Report, error) {
 	r.Pool = a.newest.sb.pool.String()
 	r.checkMembers(a)
 	dirty := r.checkLogs(a)
+	r.checkRing(a)
 	if a.roll.in.len() > 1 || a.newest.sb.geometry.guards != guard.None {
 		r.compare(a, dirty)
 	}
@@ -124,6 +126,37 @@ func (r *Report) checkLogs(a *assembly) []uint64 {
 		r.note("%d of %d regions are dirty and were not compared", r.DirtyRegions, r.Regions)
 	}
 	return bits
+}
+
+// checkRing reads the journal of the legs in sync.
+func (r *Report) checkRing(a *assembly) {
+	sb := a.newest.sb
+	if !sb.geometry.journal {
+		return
+	}
+	var legs []*found
+	var devices []device.Device
+	for i, f := range a.byIndex {
+		if a.roll.in.has(i) {
+			legs, devices = append(legs, f), append(devices, f.Dev)
+		}
+	}
+	rec, err := journal.Scan(sb.geometry.journalConfig(sb.pool), devices)
+	if err != nil {
+		r.problem("journal: %v", err)
+		return
+	}
+	for i, fault := range rec.Faults {
+		if fault != nil {
+			r.problem("%s: journal: %v", legs[i].Name, fault)
+		}
+	}
+	if rec.Lost != nil {
+		r.problem("journal: something that was flushed is lost: %v", rec.Lost)
+	}
+	if rec.Blocks > 0 {
+		r.note("%d blocks are in the journal, and what is in their places is older", rec.Blocks)
+	}
 }
 
 // compare compares the legs in the regions that are not dirty.

@@ -11,8 +11,9 @@
 //     than the last acknowledged flush that covered it (H2). Where the legs may
 //     differ they are made equal before anything is read.
 //  3. After resync the legs in sync are equal on every block (H3).
-//  4. Resync reads and writes only regions whose bit is set, and may be cut off
-//     and started again at any time (H4).
+//  4. Resync reads and writes only regions whose bit is set, and replay only
+//     blocks in the journal; both may be cut off and started again at any time
+//     (H4).
 //  5. While a leg is failed no bit is cleared, so what it misses is remembered,
 //     and when it returns only that is copied; a leg that missed an acknowledged
 //     write or flush is never used again on its own word (H10).
@@ -72,6 +73,49 @@
 // Blocks that were never written, and those of a discard that covers whole blocks
 // of the guard area (2 MiB of data), have a tuple that knows nothing. Such a
 // discard that one leg alone loses is not found by reading.
+//
+// # The journal
+//
+// Small scattered writes that are about to be flushed (WriteBatch) go to a ring on
+// every leg: package journal says what holds of it, and what its caller has to do.
+// A sync of them is one write and one flush of each leg. Nothing else is written:
+// no bit of a region, for nothing at home changes, and no guard, for the
+// transaction carries the tuples. They go to the ring as whole blocks, so what it
+// holds of a block is one version; tuples in memory are those of what is at home,
+// and the ring's come after them. Larger parts go home, and all if the ring is full.
+//
+//   - A block of which the ring holds a version is read from there, checked by its
+//     tuple, and never written home but by a checkpoint: whatever changes it goes to
+//     the ring as well, and waits for room if there is none. So at replay the ring
+//     has nothing older than what is at home, and home is older or the same.
+//   - A checkpoint takes home what is durable, the ordinary way: under the bits of
+//     the regions, to all legs in sync or joining, with its tuples. So an absent leg
+//     has its share remembered, and a bit that is clear goes on meaning what it
+//     does: what lies in the ring alone is missed by no leg at home. When that is
+//     durable the header that frees the room is.
+//   - Resync, mending and scrub pass by what lies at home beneath a version, which
+//     a checkpoint will overwrite on every leg; scrub reads the version itself on
+//     every leg. A leg that has another there is charged, and given it anew.
+//   - A leg is let in with the ring empty, and with headers like the others',
+//     whatever it held; from then on it takes all that is written there. So when it
+//     is in sync it has all that is in the ring.
+//   - If a transaction or a flush fails on every leg, no flush is acknowledged
+//     before the ring has been emptied, with nothing in flight.
+//   - At open the rings of the legs in sync are read, made level and replayed, after
+//     the pool is recorded as open, for that writes data, and before anything is
+//     read. A pool that was closed has an empty one.
+//
+// A block that is in the ring of every leg otherwise than it was written is lost:
+// with guards it gets the tuple that it should fit, so that reads fail until it is
+// written anew; without, what is at home is read, which is older. Both are counted
+// and logged. If a transaction that was flushed can be read from no leg, or it
+// cannot be told, the pool is not opened unless somebody does without
+// (Options.WithoutJournal).
+//
+// A leg alone has everything that was acknowledged while it was in sync. Of its
+// ring it cannot know more than package journal says: whether the last transaction
+// that it has whole was the last that was durable, and whether the newer of its
+// headers has rotted.
 //
 // # Generations
 //
@@ -175,6 +219,7 @@
 //
 //	cycle.mu                        a round, a leg that joins: held across I/O
 //	resync.mu                       a region, a leg that joins: held across I/O
+//	ring.emptying                   a checkpoint, a leg that joins: held across I/O
 //	  ranges                        a range of data: held across I/O
 //	    members.mu                  a change of membership: held across I/O
 //	      flusher.mu                never across I/O
@@ -182,7 +227,12 @@
 //	      regions.mu                never across I/O; regions.committing stands in
 //	      leg.flushMu               across one flush of one device
 //	      fanouts.mu, fanout.mu     never across I/O
+//	      healing.mu                across one call of the journal
+//	      the journal's
 //	      stores of buffers, faults.mu, scrub.mu, bout.mu
+//
+// Who holds a range asks for no other, but for those of a batch that are free at
+// once; and makes no room in the ring.
 //
 // The owner is called with cycle.mu held and nothing else.
 //

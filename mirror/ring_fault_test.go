@@ -3,6 +3,8 @@ package mirror
 import (
 	"bytes"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"holdfast.dev/holdfast/device"
@@ -190,4 +192,29 @@ func TestHomeBeneathTheRing(t *testing.T) {
 	resyncAll(m)
 	must(t, m.Close())
 	wantSound(t, legs)
+}
+
+// Check tells what is in the journal, and what is wrong with it.
+func TestCheckReadsTheJournal(t *testing.T) {
+	legs := ringed(t, 2, guard.CRC32C)
+	if r := wantSound(t, legs); len(r.Notes) != 0 {
+		t.Errorf("notes of a new pool: %q", r.Notes)
+	}
+	m := open(t, legs, Options{Manual: true})
+	batch(t, m, block(1, 1), block(9, 9))
+	must(t, m.Flush())
+	batch(t, m, block(3, 3))
+	m.Abandon()
+	if r := wantSound(t, legs); !slices.Contains(r.Notes, "3 blocks are in the journal, and what is in their places is older") {
+		t.Errorf("notes: %q", r.Notes)
+	}
+	a := m.geo.areas[areaJournal]
+	for i, want := range []string{"a: journal: ", "journal: something that was flushed is lost"} {
+		put(t, legs[i].Dev, a.off+2*BlockSize, make([]byte, BlockSize))
+		r, err := Check(legs)
+		must(t, err)
+		if !slices.ContainsFunc(r.Problems, func(p string) bool { return strings.HasPrefix(p, want) }) {
+			t.Errorf("problems: %q", r.Problems)
+		}
+	}
 }
