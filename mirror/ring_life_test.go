@@ -236,3 +236,24 @@ func TestHealingKeepsTheRoom(t *testing.T) {
 		must(t, m.Close())
 	})
 }
+
+// What replay writes home is remembered for a leg that is not there.
+func TestReplayIsRemembered(t *testing.T) {
+	legs := ringed(t, 2, guard.CRC32C)
+	m := open(t, legs, Options{Manual: true})
+	must(t, m.Fail("b"))
+	must(t, m.Cycle())
+	batch(t, m, block(3, 3))
+	must(t, m.Flush())
+	for range 2 { // the second time there is nothing in the ring
+		m.Abandon()
+		m = open(t, legs, Options{Manual: true})
+	}
+	must(t, m.Attach(legs[1], false))
+	resyncAll(m)
+	must(t, m.Close())
+	wantSound(t, legs)
+	if got := dataOf(t, legs[1])[3*BlockSize]; got != 3 {
+		t.Errorf("the leg that was away has %d", got)
+	}
+}

@@ -1,0 +1,86 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/internal/guard"
+)
+
+// crashRings are the sizes of the journals: none, the least, which takes one block
+// at a time, and a few blocks more. All wrap often.
+var crashRings = [...]int64{NoJournal, 10 * BlockSize, 42 * BlockSize}
+
+// batch writes a few parts at once, and what is left of them one by one.
+func (c *crash) batch() error {
+	var parts []device.Part
+	var versions []uint64
+	end := 0
+	for range 1 + c.rng.IntN(6) {
+		first := end + c.rng.IntN(24)
+		if c.rng.IntN(3) > 0 {
+			first = int(roundUp(int64(first), 8))
+		}
+		n := []int{1, 3, 8, 8, 8, 16}[c.rng.IntN(6)]
+		if end = first + n; end > crashSectors {
+			break
+		}
+		version, p := c.model.bytes(n)
+		part := device.Part{P: p, Off: int64(first) * device.SectorSize}
+		if first%8 == 0 && n%8 == 0 && c.rng.IntN(2) == 0 {
+			part.Sums = sumsOf(p)
+		}
+		parts, versions = append(parts, part), append(versions, version)
+	}
+	n, err := c.m.WriteBatch(parts)
+	for i, p := range parts {
+		if i >= n && err == nil {
+			_, err = c.m.WriteAt(p.P, p.Off)
+		}
+		first, n := int(p.Off/device.SectorSize), len(p.P)/device.SectorSize
+		c.touch(first, n)
+		c.model.wrote(first, n, versions[i], err == nil)
+	}
+	return nil
+}
+
+// sumsOf returns the sums of whole blocks.
+func sumsOf(p []byte) (sums []uint32) {
+	for ; len(p) > 0; p = p[BlockSize:] {
+		sums = append(sums, guard.Sum(p[:BlockSize]))
+	}
+	return sums
+}
+
+// forced sees what becomes of one leg in sync if somebody does without all others:
+// it has everything that was acknowledged.
+func (c *crash) forced() error {
+	given := listed(c.known())
+	var top *superblock
+	for _, d := range given {
+		if cs := readCopies(kept{d}); top == nil || cs.best() != nil && cs.best().generation > top.generation {
+			top = cs.best()
+		}
+	}
+	d := given[c.rng.IntN(len(given))]
+	cs := readCopies(kept{d})
+	one := c.alone()
+	one.life = false
+	sb := cs.best()
+	if sb == nil || !top.lists(sb) || top.members[sb.index].state != InSync {
+		return nil
+	}
+	for _, v := range append(slices.Clone(top.members), sb.members...) {
+		if v.leg != sb.leg {
+			one.without = append(one.without, v.leg.String())
+		}
+	}
+	on := new(powercut.Supply)
+	d.Survivor(on, c.rng, powercut.Nothing)
+	if err := one.recover(on.Disks()); err != nil {
+		return fmt.Errorf("with leg %s, forced: %w", d.Name(), err)
+	}
+	return nil
+}
