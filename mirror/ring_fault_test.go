@@ -218,3 +218,30 @@ func TestCheckReadsTheJournal(t *testing.T) {
 		}
 	}
 }
+
+// A leg that misses a transaction, or a header, is failed before anything relies on
+// it, and the others go on.
+func TestLegMissesTheRing(t *testing.T) {
+	for _, missed := range []string{"transaction", "header"} {
+		legs := ringed(t, 3, guard.CRC32C)
+		front, faults := faulty(legs)
+		m := open(t, front, Options{Manual: true})
+		batch(t, m, block(1, 1))
+		must(t, m.Flush())
+		a := m.geo.areas[areaJournal]
+		faults[1].Add(faultdev.Rule{On: faultdev.Write, Off: a.off, Len: a.len, Err: device.ErrIO})
+		if missed == "transaction" {
+			batch(t, m, block(2, 2))
+		} else {
+			must(t, m.Checkpoint())
+		}
+		if state(m, 1) != Failed || state(m, 0) != InSync || state(m, 2) != InSync {
+			t.Errorf("%s: legs are %v, %v and %v", missed, state(m, 0), state(m, 1), state(m, 2))
+		}
+		must(t, m.Flush())
+		must(t, m.Attach(Leg{Name: "b"}, false))
+		resyncAll(m)
+		must(t, m.Close())
+		wantSound(t, legs)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/powercut"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/rangelock"
 )
 
 // forced opens a pool on one of its legs without the other.
@@ -256,4 +257,27 @@ func TestReplayIsRemembered(t *testing.T) {
 	if got := dataOf(t, legs[1])[3*BlockSize]; got != 3 {
 		t.Errorf("the leg that was away has %d", got)
 	}
+}
+
+// A block goes home with its range held: nobody looks at its tuple meanwhile, and
+// none goes home when the pool is closed.
+func TestBlocksGoHomeUnderTheirRange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := hookedPool(t)
+		batch(t, m, block(1, 1), block(3, 3))
+		must(t, m.Flush())
+		h := m.ranges.Acquire(3*BlockSize, 1, rangelock.Shared)
+		var err error
+		go func() { err = m.Checkpoint() }()
+		synctest.Wait()
+		for b, want := range []byte{1: 1, 3: 0} {
+			if got := get(t, m.leg(1).dev, m.geo.dataOff()+int64(b)*BlockSize, 1); got[0] != want {
+				t.Errorf("at home block %d is %d", b, got[0])
+			}
+		}
+		m.ranges.Release(h)
+		synctest.Wait()
+		must(t, err)
+		must(t, m.Close())
+	})
 }

@@ -117,8 +117,8 @@ func (m *Mirror) put(op legOp, p []byte, off, n int64, sums []uint32) (done int6
 	var few [4]journal.Version
 	held := m.ring.held(off, n, few[:0])
 	if m.ring.mode == JournalAlways && m.ring.j != nil && n <= batchWrite {
-		done, err := m.putRing(op, p, off, n, sums)
-		if len(held) > 0 || done > 0 || !noRoom(err) {
+		done, err = m.putRing(op, p, off, n, sums)
+		if len(held) > 0 || !noRoom(err) {
 			return done, err
 		}
 	}
