@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -280,4 +281,34 @@ func TestBlocksGoHomeUnderTheirRange(t *testing.T) {
 		must(t, err)
 		must(t, m.Close())
 	})
+}
+
+// Replay writes data: so it comes after the record that the pool is open, and with
+// the bits of its regions durable.
+func TestReplayIsInAnOpenPool(t *testing.T) {
+	legs := ringed(t, 2, guard.CRC32C)
+	m := open(t, legs, Options{Manual: true})
+	batch(t, m, block(3, 3))
+	m.Abandon()
+	h := &hooked{Device: legs[1].Dev}
+	seen := 0
+	h.onWrite = func(off int64) {
+		if off < m.geo.dataOff() || off >= m.geo.areas[areaData].end() {
+			return
+		}
+		seen++
+		for i, l := range legs {
+			c := readCopies(l.Dev)
+			if sb := c.best(); sb.state != poolOpen || sb.used != sb.generation || !c.settled() {
+				t.Errorf("leg %d is in state %d", i, sb.state)
+			}
+		}
+		if set := dirtyOnDisk(t, legs); !slices.Contains(set, 0) {
+			t.Errorf("regions %v are marked", set)
+		}
+	}
+	m = open(t, []Leg{legs[0], {legs[1].Name, h}}, Options{Manual: true})
+	if seen != 1 || m.Status().Journal.Replayed != 1 {
+		t.Errorf("%d writes, %+v", seen, m.Status().Journal)
+	}
 }

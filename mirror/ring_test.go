@@ -177,3 +177,29 @@ func TestExtentsOfTheRing(t *testing.T) {
 		t.Errorf("data at blocks %v", data)
 	}
 }
+
+// Each version of a block has a newer tuple than the one before, in the ring and at
+// home: so one that a leg has lost is told from it.
+func TestTuplesRiseThroughTheRing(t *testing.T) {
+	for _, kind := range []guard.Kind{guard.CRC32C, guard.T10DIF} {
+		m := open(t, ringed(t, 1, kind), Options{Manual: true})
+		before, err := m.newestTuple(3 * BlockSize)
+		must(t, err)
+		for i, step := range []func(){
+			func() { put(t, m, 3*BlockSize, []byte("home")) },
+			func() { batch(t, m, block(3, 1)) },
+			func() { batch(t, m, block(3, 1)) },
+			func() { put(t, m, 3*BlockSize, []byte("ring")) },
+			func() { must(t, m.Checkpoint()); put(t, m, 3*BlockSize, []byte("home")) },
+			func() { batch(t, m, block(3, 1)) },
+		} {
+			step()
+			now, err := m.newestTuple(3 * BlockSize)
+			must(t, err)
+			if !kind.Newer(now, before) {
+				t.Errorf("%v: after step %d the tuple is %x, before it %x", kind, i, now, before)
+			}
+			before = now
+		}
+	}
+}
