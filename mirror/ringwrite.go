@@ -49,11 +49,24 @@ func (m *Mirror) small(p *device.Part) bool {
 	return n > 0 && n <= limit && (m.guards.on() || p.Off%BlockSize == 0 && n%BlockSize == 0)
 }
 
+// blocksIn is how many blocks the first parts touch, as far as a transaction takes
+// them.
+func (m *Mirror) blocksIn(parts []device.Part) (blocks int) {
+	for i := range parts {
+		p := &parts[i]
+		if blocks >= journal.MaxEntries || !m.small(p) {
+			break
+		}
+		blocks += int((p.Off+int64(len(p.P))-1)/BlockSize-p.Off/BlockSize) + 1
+	}
+	return blocks
+}
+
 // batch writes the first parts in one transaction, as many as it takes, and
 // returns how many. It waits for the range of the first alone: who holds one may
 // not wait for another.
 func (m *Mirror) batch(parts []device.Part) (n int, err error) {
-	x := m.ring.j.Begin(journal.MaxEntries)
+	x := m.ring.j.Begin(m.blocksIn(parts))
 	var few [16]*rangelock.Held
 	held := few[:0]
 	defer func() {
@@ -81,7 +94,7 @@ func (m *Mirror) batch(parts []device.Part) (n int, err error) {
 		}
 		n++
 	}
-	if n == 0 {
+	if n == 0 { // not small, or longer than a transaction may be
 		m.ring.j.Drop(x)
 		return 0, nil
 	}
