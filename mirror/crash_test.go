@@ -155,8 +155,10 @@ func runCrash(c *crash, all []bases) error {
 func (c *crash) afterCrash() error {
 	c.disks = c.disks[0].Supply().Survivors(c.rng, powercut.Mixed)
 	c.model.crashed()
-	if err := c.forced(); err != nil {
-		return err
+	if c.rng.IntN(3) == 0 {
+		if err := c.forced(); err != nil {
+			return err
+		}
 	}
 	some := new(powercut.Supply)
 	for _, d := range c.disks {

@@ -110,7 +110,7 @@ func (g *guards) dirtyBlocks() []*guardBlock {
 // stage copies blocks to be written. A change from here on makes them dirty
 // again.
 func (g *guards) stage(s *staged, blocks []*guardBlock) {
-	if s.buf == nil {
+	if s.buf == nil && len(blocks) > 0 {
 		s.buf = alignedBytes(stagedBlocks * BlockSize)
 	}
 	s.blocks = append(s.blocks[:0], blocks...)
