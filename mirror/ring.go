@@ -24,11 +24,15 @@ const (
 
 const (
 	// smallWrite is the longest part of a batch that goes to the ring, in bytes.
-	// BenchmarkFlush, which writes some scattered parts and flushes, and has them
-	// taken home meanwhile, shows the ring at a fifth to four fifths of the time with
-	// 8 parts or more up to here, between half and twice with 32 KiB, and at a
-	// multiple with 64. A single part takes as long either way, and without the ring
-	// sets a mark.
+	// BenchmarkFlush, which writes scattered parts and flushes, and has them taken home
+	// meanwhile, shows the ring at these parts of the time that writing home takes:
+	//
+	//	            4 KiB   8 KiB   16 KiB   32 KiB     64 KiB
+	//	8 parts     0.3     0.3     0.4      0.6..1.5   2..3
+	//	32 parts    0.2     0.5     0.8..1.6 1.8..2.3   2..3
+	//
+	// A single part of any size takes as long either way, and sets no region's mark
+	// if it goes to the ring.
 	smallWrite = 16 << 10
 	// batchWrite is how long an operation may be that goes to the ring as a whole,
 	// in bytes: what one transaction takes of the largest blocks.

@@ -45,7 +45,7 @@ func BenchmarkFlush(b *testing.B) {
 	m := benchFiles(b, 2)
 	half := m.Size() / 2
 	for _, count := range []int{1, 8, 32} {
-		for _, kib := range []int{4, 16, 32, 64, 128} {
+		for _, kib := range []int{4, 8, 16, 32, 64, 128} {
 			b.Run(fmt.Sprintf("parts=%d/size=%dk", count, kib), func(b *testing.B) {
 				size := int64(kib) << 10
 				p := alignedBytes(int(size))
