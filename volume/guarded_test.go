@@ -73,3 +73,57 @@ func TestWriteGuarded(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// batcher is a pool that takes batches.
+type batcher struct {
+	device.Device
+	err error
+}
+
+func (b *batcher) WriteBatch(parts []device.Part) (int, error) {
+	for i, p := range parts {
+		if b.err != nil && i == 1 {
+			return i, b.err
+		}
+		if _, err := b.WriteAt(p.P, p.Off); err != nil {
+			return i, err
+		}
+	}
+	return len(parts), nil
+}
+
+// Parts of a batch reach their places in the pool, as many as lie in one extent
+// each, and no others.
+func TestWriteBatch(t *testing.T) {
+	v := pieces(t, 24*BlockSize)
+	part := func(off, n int64) device.Part {
+		return device.Part{P: bytes.Repeat([]byte{byte(off/512 + 1)}, int(n)), Off: off}
+	}
+	whole := v.extents[1].vol
+	parts := []device.Part{part(512, 512), part(whole, 1024), part(whole-512, 1024), part(whole+4096, 512)}
+	if n, err := v.WriteBatch(parts); n != 0 || err != nil {
+		t.Errorf("a pool that takes none took %d, %v", n, err)
+	}
+	under := v.dev
+	v.dev = &batcher{Device: under}
+	if n, err := v.WriteBatch(parts); n != 2 || err != nil {
+		t.Errorf("%d were written, %v", n, err)
+	}
+	for i, p := range parts {
+		got := make([]byte, len(p.P))
+		if _, err := v.ReadAt(got, p.Off); err != nil || (got[len(got)-1] == p.P[0]) != (i < 2) {
+			t.Errorf("part %d reads as %d, %v", i, got[len(got)-1], err)
+		}
+	}
+	fault := errors.New("fault")
+	v.dev = &batcher{under, fault}
+	if n, err := v.WriteBatch(parts); n != 1 || !errors.Is(err, fault) {
+		t.Errorf("%d were written, %v", n, err)
+	}
+	if n, err := v.WriteBatch([]device.Part{part(v.size, 0)}); n != 0 || err != nil {
+		t.Errorf("nothing at the end: %d, %v", n, err)
+	}
+	if n, err := v.WriteBatch([]device.Part{part(v.size, 512)}); n != 0 || !errors.Is(err, device.ErrOutOfRange) {
+		t.Errorf("beyond the end: %d, %v", n, err)
+	}
+}
