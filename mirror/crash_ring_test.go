@@ -46,6 +46,14 @@ func (c *crash) batch() error {
 	return nil
 }
 
+// ringWrite writes some sectors as a batch.
+func (c *crash) ringWrite(first, n int) {
+	version, p := c.model.bytes(n)
+	done, err := c.m.WriteBatch([]device.Part{{P: p, Off: int64(first) * device.SectorSize}})
+	c.touch(first, n)
+	c.model.wrote(first, n, version, done == 1 && err == nil)
+}
+
 // sumsOf returns the sums of whole blocks.
 func sumsOf(p []byte) (sums []uint32) {
 	for ; len(p) > 0; p = p[BlockSize:] {

@@ -11,7 +11,6 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
-	"holdfast.dev/holdfast/internal/guard"
 )
 
 var (
@@ -59,37 +58,6 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// bases are disks that are closed pools, by their number less one.
-type bases [MaxLegs][]*powercut.Disk
-
-// allBases returns crashBases of every kind of guard and every journal.
-func allBases(t *testing.T) (all []bases) {
-	for kind := range 3 {
-		for _, ring := range crashRings {
-			all = append(all, crashBases(t, guard.Kind(kind), ring))
-		}
-	}
-	return all
-}
-
-func crashBases(t *testing.T, guards guard.Kind, ring int64) (bases bases) {
-	for n := 1; n <= MaxLegs; n++ {
-		supply := new(powercut.Supply)
-		var legs []Leg
-		for i := range n {
-			d := supply.NewDisk(fmt.Sprint(i), LegSize(crashData))
-			bases[n-1] = append(bases[n-1], d)
-			legs = append(legs, Leg{d.Name(), kept{d}})
-		}
-		must(t, Format(legs, FormatOptions{Size: crashData, RegionSize: crashRegion, Guards: guards, Journal: ring}))
-		m := open(t, legs, Options{Manual: true})
-		for m.ResyncStep() {
-		}
-		must(t, m.Close())
-	}
-	return bases
-}
-
 // crash is one test: a pool, and what is known of it.
 type crash struct {
 	rng   *rand.Rand
@@ -107,6 +75,8 @@ type crash struct {
 	dataOff int64
 	ring    area
 
+	// mode is what goes to the journal; chosen at each opening if empty.
+	mode JournalMode
 	// without names legs to do without.
 	without []string
 
@@ -196,7 +166,10 @@ func (c *crash) open(faulty bool) error {
 		c.legs = append(c.legs, Leg{d.Name(), f})
 	}
 	policy := []Policy{Verified, Verified, Idle, Never}[c.rng.IntN(4)]
-	mode := []JournalMode{JournalAuto, JournalAuto, JournalAlways, JournalNever}[c.rng.IntN(4)]
+	mode := c.mode
+	if mode == "" {
+		mode = []JournalMode{JournalAuto, JournalAuto, JournalAlways, JournalNever}[c.rng.IntN(4)]
+	}
 	m, err := Open(c.legs, Options{Manual: true, Policy: policy, Journal: mode, Without: c.without})
 	if err != nil {
 		return err

@@ -22,6 +22,8 @@ var deeds = []struct {
 	{"write", func(c *crash) error { c.change(opWrite, 0, 8); return nil }},
 	{"write a part", func(c *crash) error { c.change(opWrite, 3, 1); return nil }},
 	{"write across", func(c *crash) error { c.change(opWrite, 13, 9); return nil }},
+	{"batch", func(c *crash) error { c.ringWrite(0, 8); return nil }},
+	{"checkpoint", func(c *crash) error { c.m.Checkpoint(); return nil }},
 	{"discard", func(c *crash) error { c.change(opDiscard, 0, 16); return nil }},
 	{"flush", func(c *crash) error {
 		if c.m.Flush() == nil {
@@ -56,7 +58,7 @@ const maxStates = 64
 // is left: nothing that was not flushed, all of it, a part chosen at random, and,
 // where they are few, each state that the cut may leave.
 func TestEveryCut(t *testing.T) {
-	base := crashBases(t, guard.CRC32C)[1]
+	base := crashBases(t, guard.CRC32C, 18*BlockSize)[1]
 	seed := devicetest.Seed(t)
 	var sequences, cuts, states int
 	for n := 1; n <= *enumerated; n++ {
@@ -106,7 +108,7 @@ func enumeratedCrash(base []*powercut.Disk) *crash {
 	for _, d := range base {
 		d.Survivor(on, nil, powercut.Nothing)
 	}
-	return &crash{rng: devicetest.Rand(1, 1), model: newModel(crashData), life: true, out: map[string]bool{}, disks: on.Disks()}
+	return &crash{rng: devicetest.Rand(1, 1), model: newModel(crashData), life: true, out: map[string]bool{}, disks: on.Disks(), mode: JournalAuto}
 }
 
 // perform does the deeds until the power goes. It returns their names and

@@ -12,22 +12,22 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 )
 
-// watched is a device that notes what is done to it.
-type watched struct {
+// counting is a device that notes what is done to it.
+type counting struct {
 	device.Device
 	mu      sync.Mutex
 	writes  []int64 // where
 	flushes int
 }
 
-func (w *watched) WriteAt(p []byte, off int64) (int, error) {
+func (w *counting) WriteAt(p []byte, off int64) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writes = append(w.writes, off)
 	return w.Device.WriteAt(p, off)
 }
 
-func (w *watched) Flush() error {
+func (w *counting) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.flushes++
@@ -62,9 +62,9 @@ func TestBatchIsOneWrite(t *testing.T) {
 	for kind := guard.None; kind <= guard.T10DIF; kind++ {
 		legs := memLegs(3, LegSize(testData))
 		must(t, Format(legs, FormatOptions{Size: testData, RegionSize: testRegion, Guards: kind}))
-		var seen []*watched
+		var seen []*counting
 		for i := range legs {
-			seen = append(seen, &watched{Device: legs[i].Dev})
+			seen = append(seen, &counting{Device: legs[i].Dev})
 			legs[i].Dev = seen[i]
 		}
 		m := open(t, legs, Options{Manual: true})
