@@ -34,7 +34,8 @@ const (
 
 // String names the operation in messages.
 func (o legOp) String() string {
-	return [...]string{"write", "discard", "zero", "discard guards", "write guards", "flush", "write region log", "write superblocks"}[o]
+	return [...]string{"write", "discard", "zero", "discard guards", "write guards", "flush", "write region log", "write superblocks",
+		"write journal", "write journal header"}[o]
 }
 
 // fanout does one operation on several legs at once and waits for all of them.
