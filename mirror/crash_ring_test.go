@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"fmt"
-	"slices"
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/powercut"
@@ -80,8 +79,8 @@ func (c *crash) forced() error {
 	if sb == nil || !top.lists(sb) || top.members[sb.index].state != InSync {
 		return nil
 	}
-	for _, v := range append(slices.Clone(top.members), sb.members...) {
-		if v.leg != sb.leg {
+	for _, v := range sb.members {
+		if v.leg != sb.leg && v.state != Removed {
 			one.without = append(one.without, v.leg.String())
 		}
 	}
