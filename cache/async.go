@@ -93,9 +93,9 @@ func (m *Mapping) mapAsync(a *Attachment, n, count int64, again bool, grant func
 	return grant(n, count)
 }
 
-// gather finds out what was stored unannounced to the pages of [first, end) until
+// findStored finds out what was stored unannounced to the pages of [first, end) until
 // now, and makes it dirty. The caller may hold no page.
-func (m *Mapping) gather(first, end int64) {
+func (m *Mapping) findStored(first, end int64) {
 	if m.async.attached.Load() == 0 {
 		return
 	}

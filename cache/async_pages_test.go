@@ -26,7 +26,7 @@ func TestSilentPagesHaveNoGuard(t *testing.T) {
 		t.Errorf("mapped, and it has a guard: %v", pg.load())
 	}
 	tab.touched(0, 2)
-	b.m.gather(0, 64)
+	b.m.findStored(0, 64)
 	r := b.m.collect(b.m.tags.dirty, 0, 64, walk{})
 	if r.copied == nil {
 		t.Fatal("a page that is stored to is written from its frame")

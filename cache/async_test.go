@@ -101,7 +101,7 @@ func TestSilentStoreWrittenOnce(t *testing.T) {
 	}
 	b.c.writeSome(64)
 	b.expectStored(200, 1)
-	b.m.gather(0, b.m.arenaPages())
+	b.m.findStored(0, b.m.arenaPages())
 	if dirty := b.c.Stats().Dirty; dirty != 0 {
 		t.Errorf("%d bytes are dirty", dirty)
 	}

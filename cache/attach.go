@@ -76,7 +76,7 @@ func (m *Mapping) waitForFrames() {
 func (a *Attachment) Close() error {
 	err := a.Handle.Close()
 	if a.async != nil && err == nil {
-		a.m.gather(0, a.m.arenaPages())
+		a.m.findStored(0, a.m.arenaPages())
 		defer a.m.async.attached.Add(-1)
 	}
 	t := &a.m.attached

@@ -73,7 +73,7 @@ func (c *Cache) background() {
 	if now.Sub(c.flusher.gathered) >= c.o.Interval {
 		c.flusher.gathered = now
 		for _, m := range c.mappings() {
-			m.gather(0, m.arenaPages())
+			m.findStored(0, m.arenaPages())
 		}
 	}
 	if now.Sub(c.flusher.marked) >= c.o.Age {

@@ -123,7 +123,7 @@ func (m *Mapping) prefetch(off, n int64) error {
 // way there. The pages are looked at first: one that is written out meanwhile
 // is in the backing by the time that is asked.
 func (m *Mapping) extents(off, n int64, yield func(device.Extent) bool) error {
-	m.gather(off/PageSize, (off+n+PageSize-1)/PageSize)
+	m.findStored(off/PageSize, (off+n+PageSize-1)/PageSize)
 	busy := m.busyRuns(off/PageSize, (off+n+PageSize-1)/PageSize)
 	var open device.Extent // what is known but not yet yielded, to join neighbours
 	more := true

@@ -17,7 +17,7 @@ import (
 // that it had taken for written: then it fails too, though its own flush did not.
 func (m *Mapping) sync(first, end int64) error {
 	before := m.flushFaults.count()
-	m.gather(first, end)
+	m.findStored(first, end)
 	m.writeBack(first, end, walk{wait: true, retry: true, gather: true})
 	err := m.stabilize()
 	if err == nil {
@@ -52,7 +52,7 @@ func (m *Mapping) writeBack(first, end int64, how walk) {
 // legs itself.
 func (m *Mapping) SyncRange(off, n int64) error {
 	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
-	m.gather(first, end)
+	m.findStored(first, end)
 	m.writeBack(first, end, walk{wait: true, retry: true})
 	if m.tags.failed.any(first, end) {
 		return fmt.Errorf("cache: %s: %w", m.o.Name, ErrWriteOut)
@@ -66,7 +66,7 @@ func (m *Mapping) SyncRange(off, n int64) error {
 // others the other way; and last, for it is where held and pinned pages go.
 func (m *Mapping) Quiet(off, n int64) bool {
 	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
-	m.gather(first, end)
+	m.findStored(first, end)
 	t := m.tags
 	return !t.dirty.any(first, end) && !t.held.any(first, end) && !t.pinned.any(first, end) &&
 		!t.writeback.any(first, end) && !t.dirty.any(first, end)

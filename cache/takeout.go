@@ -198,7 +198,7 @@ func (a *Attachment) Revoke(first, count int64) {
 		batch = append(batch, pg)
 	}
 	flush()
-	m.gather(first, end)
+	m.findStored(first, end)
 }
 
 // revoke takes pages out of every address space and unlocks them. Requires them

@@ -63,7 +63,7 @@ func (m *Mirror) scanRing(without bool) (*journal.Recovery, error) {
 	rec, err := journal.Scan(c, devices)
 	if err != nil && (without || !m.unclean) {
 		// It was closed, so there was nothing in it; or somebody does without.
-		m.slog.Error("journal: no leg has it, and it is made anew", "lost", m.unclean, "error", err)
+		m.slog.Error("journal: no leg has it, and it is made anew", eventlog.Key, eventlog.JournalLost, "lost", m.unclean, "error", err)
 		if err = m.formatRing(c); err == nil {
 			rec, err = journal.Scan(c, devices)
 		}
@@ -81,10 +81,10 @@ func (m *Mirror) scanRing(without bool) (*journal.Recovery, error) {
 	}
 	if rec.Lost != nil {
 		m.ring.lost.Add(1)
-		m.slog.Error("journal: something that was flushed is lost", "error", rec.Lost)
+		m.slog.Error("journal: something that was flushed is lost", eventlog.Key, eventlog.JournalLost, "error", rec.Lost)
 	}
 	if rec.Blocks > 0 {
-		m.slog.Info("journal: blocks are written home", "blocks", rec.Blocks, "transactions", rec.Transactions)
+		m.slog.Info("journal: blocks are written home", eventlog.Key, eventlog.JournalReplayed, "blocks", rec.Blocks, "transactions", rec.Transactions)
 	}
 	return rec, nil
 }

@@ -25,6 +25,14 @@ func TestRotInTheRing(t *testing.T) {
 		for bad := range legs {
 			put(t, legs[bad].Dev, at+100, []byte{1, 2, 3})
 			if scrubbed {
+				must(t, m.Scrub(ScrubOptions{CheckOnly: true}))
+				if s := m.Status().Scrub; s.Bad != 1 || s.Healed != 0 || s.Lost != 0 {
+					t.Errorf("check: %+v", s)
+				}
+				if got := get(t, legs[bad].Dev, at+100, 1); got[0] != 1 {
+					t.Errorf("a check has changed leg %d", bad)
+				}
+				must(t, m.ClearErrors(""))
 				must(t, m.Scrub(ScrubOptions{}))
 				if s := m.Status().Scrub; s.Bad != 1 || s.Healed != 1 || s.Lost != 0 {
 					t.Errorf("scrub: %+v", s)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/journal"
@@ -26,14 +27,20 @@ func (m *Mirror) readHeld(v *journal.Version, p []byte, off int64) (int64, error
 	return int64(copy(p, b[skip:])), err
 }
 
+// ringScrub is what a scrub asks of a block in the ring: that every leg is looked
+// at, and how many have it otherwise than written; with look nothing is changed.
+type ringScrub struct {
+	look bool
+	bad  int
+}
+
 // readVersion reads a block from the ring, of the first leg that has it as it was
-// written; with bad, looking at every leg, and counting there who has not. A leg
-// that holds something else, or cannot be read there, is charged and given the
-// block anew from another.
+// written, or for a scrub of every leg. A leg that holds something else, or cannot
+// be read there, is charged and given the block anew from another.
 //
 // Where no leg has it the error is the first of those that could not be read, or
 // if all could, device.ErrGuard.
-func (m *Mirror) readVersion(v *journal.Version, p []byte, bad *int) error {
+func (m *Mirror) readVersion(v *journal.Version, p []byte, scrub *ringScrub) error {
 	if v.Zeros == journal.AllSectors {
 		clear(p)
 		return nil
@@ -46,7 +53,7 @@ func (m *Mirror) readVersion(v *journal.Version, p []byte, bad *int) error {
 	var unread, wrong legMask
 	var first error
 	good := false
-	for left := m.inSync(); left != 0 && (bad != nil || !good); {
+	for left := m.inSync(); left != 0 && (scrub != nil || !good); {
 		i := m.pick(left, startOf(v))
 		left &^= 1 << i
 		err := m.readPieces(i, pieces, b[:])
@@ -66,9 +73,13 @@ func (m *Mirror) readVersion(v *journal.Version, p []byte, bad *int) error {
 	if !r.j.Holds(v) {
 		return errMoved
 	}
-	m.chargeRing(v, unread, wrong, good)
-	if bad != nil {
-		*bad = (unread | wrong).len()
+	look := scrub != nil && scrub.look
+	m.chargeRing(v, unread, wrong, good, look)
+	if scrub != nil {
+		scrub.bad = (unread | wrong).len()
+	}
+	if good && look {
+		return nil
 	}
 	if good {
 		m.healRing(v, pieces, p, unread|wrong)
@@ -92,14 +103,22 @@ func (m *Mirror) readPieces(i int, pieces []journal.Piece, b []byte) error {
 
 // chargeRing tells which legs have a block of the ring otherwise than it was
 // written.
-func (m *Mirror) chargeRing(v *journal.Version, unread, wrong legMask, healed bool) {
+func (m *Mirror) chargeRing(v *journal.Version, unread, wrong legMask, good, look bool) {
+	event := eventlog.BlockHealed
+	switch {
+	case !good:
+		event = eventlog.BlockLost
+	case look:
+		event = eventlog.BlockBad
+	}
 	for i, l := range m.legs() {
 		if !(unread | wrong).has(i) {
 			continue
 		}
 		if wrong.has(i) {
 			l.guardErrors.Add(1)
-			m.slog.Warn("leg holds something else in its journal than was written to it", "leg", l.name, "offset", startOf(v), "healed", healed)
+			m.slog.Warn("leg holds something else in its journal than was written to it",
+				eventlog.Key, event, "leg", l.name, "offset", startOf(v), "length", BlockSize)
 		}
 		if l.faults.add(1) {
 			m.giveUpOn(i)

@@ -140,7 +140,7 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 	}
 	free, held := m.ring.lead(off, n)
 	if held != nil {
-		found, err := m.scrubHeld(&held[0])
+		found, err := m.scrubHeld(&held[0], look)
 		if err == nil {
 			m.scrub.advance(off+BlockSize, found)
 		}
@@ -164,14 +164,14 @@ func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
 
 // scrubHeld reads what every leg has of a block in its journal. What is at home is
 // older, and will be overwritten.
-func (m *Mirror) scrubHeld(v *journal.Version) (findings, error) {
+func (m *Mirror) scrubHeld(v *journal.Version, look bool) (findings, error) {
 	b := m.oneBlock.get()
 	defer m.oneBlock.put(b)
-	bad := 0
-	err := m.readVersion(v, b[:], &bad)
-	found := findings{bad: int64(bad)}
+	scrub := ringScrub{look: look}
+	err := m.readVersion(v, b[:], &scrub)
+	found := findings{bad: int64(scrub.bad)}
 	switch {
-	case err == nil:
+	case err == nil && !look:
 		found.healed = found.bad
 	case errors.Is(err, errMoved):
 		return findings{}, nil

@@ -63,6 +63,10 @@ const (
 	ResyncEnded      = "resync-ended"
 	ResyncStuck      = "resync-stuck"
 
+	// JournalReplayed: what was in it when the pool stopped was written home.
+	JournalReplayed = "journal-replayed"
+	JournalLost     = "journal-lost"
+
 	WriteOutFailed = "write-out-failed"
 	FlushFailed    = "flush-failed"
 
