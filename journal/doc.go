@@ -135,7 +135,9 @@
 // ring was durable when it was made. So a durable transaction that cannot be
 // read is noticed (Lost) as long as a header or a transaction made after it was
 // flushed can, and replay then goes on behind the gap. With two legs or more,
-// both must have lost it. What a single leg cannot know:
+// both must have lost it: one that cannot be read there says nothing, and one
+// that can answers for it, since what was acknowledged is on both. Where none
+// can be read, that is a loss too. What a single leg cannot know:
 //
 //   - whether the last transaction it has whole is the last that was durable;
 //   - whether the newer of its two headers has rotted, if the ring says nothing

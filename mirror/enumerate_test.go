@@ -24,6 +24,14 @@ var deeds = []struct {
 	{"write across", func(c *crash) error { c.change(opWrite, 13, 9); return nil }},
 	{"batch", func(c *crash) error { c.ringWrite(0, 8); return nil }},
 	{"checkpoint", func(c *crash) error { c.m.Checkpoint(); return nil }},
+	{"batch, and flush", func(c *crash) error {
+		c.ringWrite(8, 8)
+		if c.m.Flush() == nil {
+			c.model.flushed()
+		}
+		return nil
+	}},
+	{"zero", func(c *crash) error { c.change(opZero, 5, 11); return nil }},
 	{"discard", func(c *crash) error { c.change(opDiscard, 0, 16); return nil }},
 	{"flush", func(c *crash) error {
 		if c.m.Flush() == nil {
