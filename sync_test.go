@@ -3,6 +3,7 @@ package holdfast
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
@@ -71,6 +72,9 @@ func tallied(t *testing.T, legs int) (*floors, []*tally) {
 func TestSyncOfScatteredPages(t *testing.T) {
 	f, legs := tallied(t, 2)
 	m, _ := f.find(func(mapped) bool { return true })
+	for f.mirror.Status().Resync.RegionsLeft > 0 { // it has ranges of its own
+		time.Sleep(time.Millisecond)
+	}
 	for _, n := range []int{cache.PageSize, 100} {
 		for i := range int64(32) {
 			if _, err := m.handle.WriteAt(make([]byte, n), i*3*cache.PageSize); err != nil {
