@@ -81,7 +81,7 @@ func describe(s holdfast.Status) string {
 	fmt.Fprintf(w, "regions\t%d of %v, policy %s: %d clean, %d dirty, %d maybe dirty, %d clean candidates\n",
 		r.Total, config.Size(s.RegionSize), s.Policy, r.Clean, r.Dirty, r.MaybeDirty, r.CleanCandidate)
 	fmt.Fprintf(w, "guards\t%s\n", s.Guards.Kind)
-	fmt.Fprintf(w, "journal\t%s\n", describeJournal(&s.Journal))
+	fmt.Fprintf(w, "journal\t%s\n", describeJournal(&s.Journal, s.State == holdfast.StateStopped))
 	if m := s.Cache; m != nil {
 		fmt.Fprintf(w, "cache\t%v of %v, %v dirty of %v allowed\n",
 			config.Size(m.Resident), config.Size(m.Budget), config.Size(m.Dirty), config.Size(m.DirtyLimit))
@@ -121,9 +121,14 @@ func describeErrors(s *holdfast.Status) string {
 }
 
 // describeJournal says what the journal holds, and what came of it.
-func describeJournal(j *holdfast.JournalStatus) string {
-	if j.Size == 0 {
+func describeJournal(j *holdfast.JournalStatus, stopped bool) string {
+	switch {
+	case j.Size == 0:
 		return "none"
+	case stopped && j.Replayed > 0:
+		return fmt.Sprintf("%v, with %d blocks that are not at home", config.Size(j.Size), j.Replayed)
+	case stopped:
+		return fmt.Sprintf("%v, empty", config.Size(j.Size))
 	}
 	text := fmt.Sprintf("%v of %v, %s: %d blocks of it not at home, %d transactions, %d checkpoints",
 		config.Size(j.Used), config.Size(j.Size), j.Mode, j.Blocks, j.Transactions, j.Checkpoints)
