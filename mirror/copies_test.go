@@ -14,7 +14,7 @@ import (
 // good one is not written first.
 func TestTornUpdateLeavesACopy(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t, guard.None, 0)[0]
+	base := crashBases(t, guard.None, 18*BlockSize)[0]
 	tail := tailOffset(base[0].Size())
 	for _, bad := range []struct {
 		name  string

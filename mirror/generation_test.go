@@ -19,7 +19,7 @@ import (
 // never opens without those that have it.
 func TestCutInEveryTransition(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t, guard.None, 0)[2]
+	base := crashBases(t, guard.None, 18*BlockSize)[2]
 	for _, fails := range []bool{false, true} {
 		for n := 1; ; n++ {
 			legs, disks := powered(base, r.Uint64(), powercut.Nothing)

@@ -124,7 +124,7 @@ func TestWentOn(t *testing.T) {
 // does not count as the better copy before it is flushed.
 func TestUnflushedSuperblock(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t, guard.CRC32C, 0)[1]
+	base := crashBases(t, guard.CRC32C, 18*BlockSize)[1]
 	for nth := 1; nth <= 3; nth++ {
 		for n := 1; ; n++ {
 			legs, disks := powered(base, r.Uint64(), powercut.Nothing)

@@ -102,7 +102,7 @@ func writeSomehow(m *Mirror, p []byte, off int64) error {
 // any operation of that: all of them open again.
 func TestCutInPromotion(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
-	base := crashBases(t, guard.CRC32C, 0)[2]
+	base := crashBases(t, guard.CRC32C, crashRings[2])[2]
 	for n := 1; ; n++ {
 		legs, disks := powered(base, r.Uint64(), powercut.Nothing)
 		front, faults := faulty(legs)
