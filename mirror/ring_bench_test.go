@@ -44,7 +44,7 @@ func BenchmarkFlush(b *testing.B) {
 	const depth = 8
 	m := benchFiles(b, 2)
 	half := m.Size() / 2
-	for _, count := range []int{1, 8, 32} {
+	for _, count := range []int{1, 8, 32, 256} {
 		for _, kib := range []int{4, 8, 16, 32, 64, 128} {
 			b.Run(fmt.Sprintf("parts=%d/size=%dk", count, kib), func(b *testing.B) {
 				size := int64(kib) << 10
