@@ -167,8 +167,8 @@
 //     is set.
 //   - A leg that held nothing, added or put in another's place, lacks all: before
 //     it is listed, the bits of all regions are set, durably, that are not a hole
-//     on both sides. Its superblocks are erased first, so that no older one
-//     outlives them as the better copy.
+//     on both sides of which no guard knows anything. Its superblocks are erased
+//     first, so that no older one outlives them as the better copy.
 //   - In each change the legs that were in sync before are written first, then
 //     those joining or just put in sync. So such a leg never knows of a change
 //     alone, and opening without it cannot be contradicted by it.

@@ -222,30 +222,6 @@ func eraseSupers(d device.Device, c *copies) error {
 	return d.Flush()
 }
 
-// mayDiffer returns the bits of the regions in which a device may hold other
-// bytes than the pool: those that are a hole in both are alike.
-func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
-	bits := make([]uint64, len(m.regions.want))
-	note := func(e device.Extent, base int64) bool {
-		if !e.Hole && e.Len > 0 {
-			first, last := m.regions.span(e.Off-base, e.Len)
-			for i := first; i <= last; i++ {
-				setBit(bits, i)
-			}
-		}
-		return true
-	}
-	if err := m.Extents(0, m.geo.dataSize, func(e device.Extent) bool { return note(e, 0) }); err != nil {
-		return nil, err
-	}
-	base := m.geo.dataOff()
-	err := device.Extents(given.Dev, base, m.geo.dataSize, func(e device.Extent) bool { return note(e, base) })
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", given.Name, err)
-	}
-	return bits, nil
-}
-
 // letIn makes a leg a member that is joining, with nothing in flight. Every
 // region whose bit is set, or in bits, is durably marked on all legs before the
 // leg is listed, and awaits resync. With own the device was the Mirror's before,
