@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"holdfast.dev/holdfast/internal/durable"
 	"holdfast.dev/holdfast/mirror"
 )
 
@@ -24,6 +25,8 @@ const (
 	// because nothing is lost with it but figures.
 	pastName    = "state.json"
 	pastVersion = 1
+	// pastMode keeps it to the pool's owner, as events.jsonl is.
+	pastMode = 0o600
 	// pastLimit in bytes is far above what four legs and a scrub take.
 	pastLimit = 64 << 10
 	// pastPeriod is how often it is written, if something changed: what a killed
@@ -114,7 +117,7 @@ func (k *keeper) save() {
 		return
 	}
 	if err == nil {
-		err = replaceFile(filepath.Join(k.dir, pastName), append(b, '\n'))
+		err = durable.Replace(filepath.Join(k.dir, pastName), append(b, '\n'), pastMode)
 	}
 	if err == nil {
 		k.mu.written, k.mu.failed = b, false
@@ -146,32 +149,4 @@ func (k *keeper) close() {
 	case <-time.After(keepPatience):
 		k.log.Error("error counts and the scrub's place are still not written down: they are left", "waited", keepPatience)
 	}
-}
-
-// replaceFile makes a file have these bytes, durably, or those it had before.
-func replaceFile(path string, b []byte) (err error) {
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path+".tmp"))
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes durable what a directory lists.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast.dev/holdfast/internal/durable"
 )
 
 // createMode keeps a volume's bytes from other users of the machine.
@@ -22,21 +24,12 @@ func CreateFile(path string, size int64) error {
 	}
 	err = errors.Join(file.Truncate(size), file.Sync(), file.Close())
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return createError(path, errors.Join(err, os.Remove(path)))
 	}
 	return nil
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // createError names the sentinel that fits and keeps what the system said; a

@@ -1,13 +1,14 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
+
+	"holdfast.dev/holdfast/internal/durable"
 )
 
 // legsKey is where the list of legs begins.
@@ -25,27 +26,10 @@ func SetLegs(dir string, legs []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, Name+".*")
-	if err != nil {
-		return err
+	if err := durable.Replace(path, []byte(text), fileMode); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, errors.Join(err, os.Remove(f.Name())))
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // withLegs returns a settings file with other legs. It checks that nothing but

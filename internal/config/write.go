@@ -14,11 +14,14 @@ import (
 //go:embed holdfast.toml.in
 var template string
 
+// fileMode lets everybody read the settings: there is nothing secret in them.
+const fileMode = 0o644
+
 // Write makes the settings file of a pool in dir, with every setting explained
 // and those that only repeat a default commented out. It fails if there is one.
 func Write(dir string, c Config) error {
 	path := filepath.Join(dir, Name)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ var floors = map[string][]string{
 // here, and nothing of the house.
 var helpers = map[string][]string{
 	"internal/invariants":  {},
+	"internal/durable":     {},
 	"internal/seam":        {},
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
 	"internal/groupcommit": {"internal/invariants", "internal/seam"},
