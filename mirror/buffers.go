@@ -14,54 +14,41 @@ func alignedBytes(n int) []byte {
 	return b[skip : skip+n : skip+n]
 }
 
-// blockStore lends aligned blocks.
-type blockStore struct {
+// store lends what is dear to make, and keeps what comes back for the next.
+type store[T any] struct {
+	fresh func() *T
+	kept  int // at the most; 0 is all
+
 	mu   seam.Mutex
-	free []*[BlockSize]byte // guarded by mu
+	free []*T // guarded by mu
 }
 
-func (s *blockStore) get() *[BlockSize]byte {
+func (s *store[T]) get() *T {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := len(s.free); n > 0 {
-		b := s.free[n-1]
+		x := s.free[n-1]
 		s.free = s.free[:n-1]
-		return b
+		return x
 	}
-	return (*[BlockSize]byte)(alignedBytes(BlockSize))
+	return s.fresh()
 }
 
-func (s *blockStore) put(b *[BlockSize]byte) {
+func (s *store[T]) put(x *T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free = append(s.free, b)
+	if s.kept == 0 || len(s.free) < s.kept {
+		s.free = append(s.free, x)
+	}
 }
 
-// menders is the store of those not in use. A mender holds some MiB, so only a
-// few are kept.
-type menders struct {
-	mu   seam.Mutex
-	free []*mender // guarded by mu
-}
-
-// keptMenders is one for the resync and a few for readers.
+// keptMenders is one for the resync and a few for readers: a mender holds some
+// MiB.
 const keptMenders = 4
 
-func (s *menders) get(m *Mirror) *mender {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.free); n > 0 {
-		md := s.free[n-1]
-		s.free = s.free[:n-1]
-		return md
-	}
-	return newMender(m)
-}
-
-func (s *menders) put(md *mender) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) < keptMenders {
-		s.free = append(s.free, md)
-	}
+// makeStores readies what the mirror lends.
+func (m *Mirror) makeStores() {
+	m.fans.fresh = func() *fanout { return newFanout(m) }
+	m.menders.fresh, m.menders.kept = func() *mender { return newMender(m) }, keptMenders
+	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(alignedBytes(BlockSize)) }
 }

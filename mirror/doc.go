@@ -226,10 +226,10 @@
 //	      guards.mu                 never across I/O; a block that is loading stands in
 //	      regions.mu                never across I/O; regions.committing stands in
 //	      leg.flushMu               across one flush of one device
-//	      fanouts.mu, fanout.mu     never across I/O
+//	      fanout.mu                 never across I/O
 //	      healing.mu                across one call of the journal
 //	      the journal's
-//	      stores of buffers, faults.mu, scrub.mu, bout.mu
+//	      store.mu, faults.mu, scrub.mu, bout.mu
 //
 // Who holds a range asks for no other, but for those of a batch that are free at
 // once; and makes no room in the ring.

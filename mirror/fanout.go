@@ -75,46 +75,27 @@ func newFanout(m *Mirror) *fanout {
 	return f
 }
 
-// fanouts is the store of those not in use.
-type fanouts struct {
-	mu   seam.Mutex
-	free []*fanout // guarded by mu
-}
-
-func (s *fanouts) get(m *Mirror) *fanout {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.free); n > 0 {
-		f := s.free[n-1]
-		s.free = s.free[:n-1]
-		return f
-	}
-	return newFanout(m)
-}
-
-func (s *fanouts) put(f *fanout) {
-	f.p, f.writes = nil, nil
-	f.errs = [MaxLegs]error{}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free = append(s.free, f)
-}
-
 // onLegs does op on the legs of a mask and returns those on which it succeeded
 // and, if there are others, their errors on one line.
 func (m *Mirror) onLegs(legs legMask, op legOp, p []byte, off, n int64) (ok legMask, err error) {
-	f := m.fans.get(m)
-	defer m.fans.put(f)
+	f := m.fans.get()
+	defer f.giveBack()
 	f.op, f.p, f.off, f.n = op, p, off, n
 	return f.on(legs)
 }
 
 // onLegsAt does the same with writes that say where they go on the leg.
 func (m *Mirror) onLegsAt(legs legMask, op legOp, writes []journal.Write) (ok legMask, err error) {
-	f := m.fans.get(m)
-	defer m.fans.put(f)
+	f := m.fans.get()
+	defer f.giveBack()
 	f.op, f.writes = op, writes
 	return f.on(legs)
+}
+
+func (f *fanout) giveBack() {
+	f.p, f.writes = nil, nil
+	f.errs = [MaxLegs]error{}
+	f.m.fans.put(f)
 }
 
 func (f *fanout) on(legs legMask) (ok legMask, err error) {

@@ -62,7 +62,7 @@ type Mirror struct {
 	regions *regions
 	log     regionLog
 	members members
-	fans    fanouts
+	fans    store[fanout]
 	flusher flusher
 	cycle   cycle
 	resync  resync
@@ -70,8 +70,8 @@ type Mirror struct {
 	scrub   scrub
 	ring    ring
 
-	menders  menders
-	oneBlock blockStore
+	menders  store[mender]
+	oneBlock store[[BlockSize]byte]
 	// unclean says that legs in sync may differ where the region log says so: the
 	// pool was not closed before it was opened, or not everything was resynced.
 	unclean bool
@@ -147,6 +147,7 @@ func newMirror(a *assembly, o Options) *Mirror {
 	m.regions = newRegions(&m.geo)
 	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
 	m.guards = newGuards(m)
+	m.makeStores()
 	m.ring.init(m, o.Journal)
 	m.flusher.group.Init()
 	m.resync.bell, m.resync.rests = seam.NewAlarm(), seam.NewAlarm()

@@ -141,7 +141,7 @@ func (m *Mirror) readMending(p []byte, off int64) error {
 // mendHome reads from the data area where it makes the legs equal. Requires the
 // range exclusively, and that the ring holds nothing of its blocks.
 func (m *Mirror) mendHome(p []byte, off int64) error {
-	md := m.menders.get(m)
+	md := m.menders.get()
 	defer m.menders.put(md)
 	for len(p) > 0 {
 		start := off / BlockSize * BlockSize

@@ -88,7 +88,7 @@ func (m *Mirror) ResyncStep() bool {
 // m.resync.mu.
 func (m *Mirror) resyncRegion(i int) error {
 	why := m.regions.resyncBegin(i)
-	md := m.menders.get(m)
+	md := m.menders.get()
 	defer m.menders.put(md)
 	off, left := m.byteRange(run{i, i})
 	changed := false

@@ -108,7 +108,7 @@ func (m *Mirror) StopScrub() {
 }
 
 func (m *Mirror) scrubAll(st ScrubStatus) error {
-	md := m.menders.get(m)
+	md := m.menders.get()
 	defer m.menders.put(md)
 	for off := st.Done; off < m.geo.dataSize; {
 		switch {
