@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
-	"holdfast.dev/holdfast/internal/guard"
 )
 
 // mayDiffer returns the bits of the regions in which a device may hold other
@@ -14,7 +13,10 @@ func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
 	bits := make([]uint64, len(m.regions.want))
 	note := func(e device.Extent, base int64) bool {
 		if !e.Hole && e.Len > 0 {
-			m.setBits(bits, e.Off-base, e.Len)
+			first, last := m.regions.span(e.Off-base, e.Len)
+			for i := first; i <= last; i++ {
+				setBit(bits, i)
+			}
 		}
 		return true
 	}
@@ -27,24 +29,6 @@ func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
 		return nil, fmt.Errorf("%s: %w", given.Name, err)
 	}
 	return bits, m.noteGuarded(bits)
-}
-
-// setBits sets the bits of the regions that a range touches.
-func (m *Mirror) setBits(bits []uint64, off, n int64) {
-	first, last := m.regions.span(off, n)
-	for i := first; i <= last; i++ {
-		setBit(bits, i)
-	}
-}
-
-func (m *Mirror) allSet(bits []uint64, off, n int64) bool {
-	first, last := m.regions.span(off, n)
-	for i := first; i <= last; i++ {
-		if !hasBit(bits, i) {
-			return false
-		}
-	}
-	return true
 }
 
 // noteGuarded sets the bits of the regions of which a guard knows something: a
@@ -76,25 +60,19 @@ func (m *Mirror) noteGuarded(bits []uint64) error {
 
 // noteTuples does so for the data from off on that has its guards in one block.
 func (m *Mirror) noteTuples(bits []uint64, off int64) error {
-	n := min(guardSpan, m.geo.dataSize-off)
-	if n <= 0 || m.allSet(bits, off, n) {
-		return nil
-	}
-	b, err := m.guards.hold(off)
-	if err != nil {
-		return err
-	}
-	defer m.guards.drop(b)
-	var tuples [tuplesPerBlock]guard.Tuple
-	known := tuples[:n/BlockSize]
-	if m.guards.copyOut(known, b, off) {
-		m.setBits(bits, off, n) // the legs disagree
-		return nil
-	}
-	for i, t := range known {
-		if t.Known() {
-			m.setBits(bits, off+int64(i)*BlockSize, BlockSize)
+	for end := min(off+guardSpan, m.geo.dataSize); off < end; {
+		region, _ := m.regions.span(off, 1)
+		n := min(end-off, m.geo.regionSize-off%m.geo.regionSize)
+		if !hasBit(bits, region) {
+			known, err := m.guards.knows(off, n)
+			if err != nil {
+				return err
+			}
+			if known {
+				setBit(bits, region)
+			}
 		}
+		off += n
 	}
 	return nil
 }

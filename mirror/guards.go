@@ -161,6 +161,19 @@ func (g *guards) release(b *guardBlock) {
 	}
 }
 
+// knows says whether there is a guard of any block from off on, n bytes that have
+// theirs in one block, or the legs disagree about one.
+func (g *guards) knows(off, n int64) (bool, error) {
+	b, err := g.hold(off)
+	if err != nil {
+		return false, err
+	}
+	defer g.drop(b)
+	var tuples [tuplesPerBlock]guard.Tuple
+	of := tuples[:n/BlockSize]
+	return g.copyOut(of, b, off) || slices.ContainsFunc(of, guard.Tuple.Known), nil
+}
+
 // copyOut copies the tuples of the data blocks from off on to dst, and says
 // whether any of them is unsure.
 func (g *guards) copyOut(dst []guard.Tuple, b *guardBlock, off int64) (unsure bool) {

@@ -7,7 +7,6 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
-	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/journal"
@@ -204,19 +203,6 @@ func (m *Mirror) holeAt(off, n int64) bool {
 	if !m.guards.on() {
 		return true
 	}
-	b, err := m.guards.hold(off)
-	if err != nil {
-		return false
-	}
-	defer m.guards.drop(b)
-	var tuples [mendBlocks]guard.Tuple
-	if m.guards.copyOut(tuples[:n/BlockSize], b, off) {
-		return false
-	}
-	for _, t := range tuples {
-		if t.Known() {
-			return false
-		}
-	}
-	return true
+	known, err := m.guards.knows(off, n)
+	return err == nil && !known
 }
