@@ -2,7 +2,6 @@ package interop
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -72,17 +71,6 @@ func someData(t *testing.T) []byte {
 		p[i] = byte(r.Uint32())
 	}
 	return p
-}
-
-// anyStatus is the status of a pool that may be degraded, which is an exit
-// status too.
-func (p *pool) anyStatus() (s status) {
-	p.t.Helper()
-	out, stderr, _ := try(p.t, p.bin, "status", p.dir, "--json")
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
-		p.t.Fatalf("holdfast status --json: %v\n%s%s", err, out, stderr)
-	}
-	return s
 }
 
 // terminate ends the server as an administrator does, and wants it to succeed.

@@ -283,12 +283,24 @@ type resyncStatus struct {
 	BytesWritten int64 `json:"bytes_written"`
 }
 
-// status asks the running server.
-func (p *pool) status() (s status) {
+// status asks the running server, of which nothing is to be wrong.
+func (p *pool) status() status {
 	p.t.Helper()
-	out := run(p.t, p.bin, "status", p.dir, "--json")
+	return p.readStatus(run(p.t, p.bin, "status", p.dir, "--json"), "")
+}
+
+// anyStatus is the status of a pool that may be degraded, which is an exit
+// status too.
+func (p *pool) anyStatus() status {
+	p.t.Helper()
+	out, stderr, _ := try(p.t, p.bin, "status", p.dir, "--json")
+	return p.readStatus(out, stderr)
+}
+
+func (p *pool) readStatus(out, stderr string) (s status) {
+	p.t.Helper()
 	if err := json.Unmarshal([]byte(out), &s); err != nil || s.Version != 2 {
-		p.t.Fatalf("holdfast status --json: version %d, %v\n%s", s.Version, err, out)
+		p.t.Fatalf("holdfast status --json: version %d, %v\n%s%s", s.Version, err, out, stderr)
 	}
 	return s
 }

@@ -16,6 +16,8 @@ const (
 	soakRotten = 24
 	// soakWork bounds the random time between two misfortunes.
 	soakWork = 5 * time.Second
+	// soakShort is how long it takes if nobody says: a few misfortunes.
+	soakShort = 30 * time.Second
 )
 
 // misfortunes are what befalls the pool while it is written to. Each leaves it
@@ -87,9 +89,13 @@ type soak struct {
 // known, while the server is killed, legs rot, fail, are pulled and come back. It
 // takes as long as HOLDFAST_SOAK says, which make soak sets.
 func TestSoak(t *testing.T) {
-	lasting, err := time.ParseDuration(os.Getenv("HOLDFAST_SOAK"))
-	if err != nil {
-		t.Skip("HOLDFAST_SOAK does not say how long, such as 10m")
+	slow(t, "half a minute or more")
+	lasting := soakShort
+	if given := os.Getenv("HOLDFAST_SOAK"); given != "" {
+		var err error
+		if lasting, err = time.ParseDuration(given); err != nil {
+			t.Fatalf("HOLDFAST_SOAK: %v", err)
+		}
 	}
 	k := &soak{t: t, random: newRandom(seed(t)), ledger: newLedger(ledgerSize), count: map[string]int{}}
 	k.pool = newPool(t, poolOptions{size: "1GiB", build: checked})
