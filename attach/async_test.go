@@ -221,14 +221,7 @@ func TestHostileAsync(t *testing.T) {
 				t.Fatalf("%+v", w)
 			}
 			c.attack(t, e, w)
-			e.detached()
-			h.clients(1)
-			if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], c.log) {
-				t.Errorf("the log has not one line with %q:\n%s", c.log, strings.Join(lines, "\n"))
-			}
-			good.do("store 1 1", "ok")
-			good.do("sync", "ok")
-			h.stored(1, 1)
+			wantThrownOut(t, h, e, good, c.log)
 		})
 	}
 	h := newHouse(t, Options{HandshakeTimeout: 2 * time.Second})

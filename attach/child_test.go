@@ -170,31 +170,17 @@ func bare(f func()) (err error) {
 
 // collect stores, with the collector running all the time.
 func (p *program) collect() error {
-	stop := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				runtime.GC()
-			}
-		}
-	}()
-	err := Try(func() {
+	defer beside(runtime.GC)()
+	return Try(func() {
 		for at := 0; at < len(p.m.Bytes()); at += cache.PageSize {
 			copy(p.m.Bytes()[at:at+cache.PageSize], bytes.Repeat([]byte{7}, cache.PageSize))
 		}
 	})
-	close(stop)
-	<-ended
-	return err
 }
 
-// copy copies out of the mapping, with another goroutine that makes garbage.
-func (p *program) copy() error {
+// beside has another goroutine do something over and over, until the function that
+// it returns is called.
+func beside(do func()) (end func()) {
 	stop := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -204,20 +190,28 @@ func (p *program) copy() error {
 			case <-stop:
 				return
 			default:
-				garbage = make([]byte, 1<<16)
+				do()
 			}
 		}
 	}()
+	return func() {
+		close(stop)
+		<-ended
+	}
+}
+
+// copy copies out of the mapping, with another goroutine that makes garbage.
+func (p *program) copy() error {
+	defer beside(func() { garbage = make([]byte, 1<<16) })()
 	buf := make([]byte, len(p.m.Bytes()))
-	var err error
-	for err == nil {
-		if err = Try(func() { copy(buf, p.m.Bytes()) }); err == nil {
-			err = p.m.Advise(0, int64(len(buf)), DontNeed)
+	for {
+		if err := Try(func() { copy(buf, p.m.Bytes()) }); err != nil {
+			return err
+		}
+		if err := p.m.Advise(0, int64(len(buf)), DontNeed); err != nil {
+			return err
 		}
 	}
-	close(stop)
-	<-ended
-	return err
 }
 
 // garbage keeps garbage from being optimised away.
@@ -368,4 +362,18 @@ func (c *child) fails(line, why string) {
 	if got := c.answer(); !strings.HasPrefix(got, "error") || !strings.Contains(got, why) {
 		c.t.Fatalf("%s: got %q, want an error with %q", line, got, why)
 	}
+}
+
+// wantThrownOut checks that an enemy is detached, with one line in the log that
+// says why, and that a client beside it notices nothing.
+func wantThrownOut(t *testing.T, h *house, e *enemy, good *child, why string) {
+	t.Helper()
+	e.detached()
+	h.clients(1)
+	if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], why) {
+		t.Errorf("the log has not one line with %q:\n%s", why, strings.Join(lines, "\n"))
+	}
+	good.do("store 1 1", "ok")
+	good.do("sync", "ok")
+	h.stored(1, 1)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -212,14 +211,7 @@ func TestHostile(t *testing.T) {
 			good := h.client(16)
 			e := h.enemy()
 			c.attack(t, e)
-			e.detached()
-			h.clients(1)
-			if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], c.log) {
-				t.Errorf("the log has not one line with %q:\n%s", c.log, strings.Join(lines, "\n"))
-			}
-			good.do("store 1 1", "ok")
-			good.do("sync", "ok")
-			h.stored(1, 1)
+			wantThrownOut(t, h, e, good, c.log)
 		})
 	}
 }
