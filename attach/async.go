@@ -81,7 +81,7 @@ func (w *window) Collect(first, count int64, stored func(first, count int64)) {
 	})
 }
 
-// Unmap implements cache.AsyncMapper: the punch is all that the kernel needs.
+// Unmap implements cache.AddressSpace: the punch is all that the kernel needs.
 func (w *window) Unmap(first, count int64) {}
 
 // collect does one scan, and returns how far it came.

@@ -27,22 +27,16 @@ type SpaceOwner interface {
 // AsyncMapper has pages of a mapping in an address space whose stores are not
 // announced: the first after a Collect is noticed there, and told by the next.
 type AsyncMapper interface {
+	AddressSpace
 	// Collect calls stored for runs of the pages from first on, count of them, that
 	// may have been stored to since they were mapped or last collected, and sees to
 	// it that a store from then on is noticed. What was stored before Collect began
 	// is told. It may tell of more, but not of the same for ever; of an address space
 	// that cannot be asked any more all may have been stored to.
 	//
-	// No page is mapped in this mapping meanwhile. It may be called with pages
-	// locked: it may not call the cache, nor may stored be called after it has
-	// returned; it has to return within a bounded time.
+	// No page is mapped in this mapping meanwhile, and stored may not be called after
+	// it has returned. The rules of AddressSpace hold.
 	Collect(first, count int64, stored func(first, count int64))
-	// Unmap says that the pages' memory is about to be punched, which takes them
-	// out of every address space. What was stored until then is found there. It is
-	// for page tables that are data; the kernel's own notice by themselves.
-	Unmap(first, count int64)
-	// Unannounced is that of Mapper.
-	Unannounced(page int64)
 }
 
 // async is what a mapping knows of the attachments whose stores are not announced.
@@ -74,7 +68,7 @@ func (m *Mapping) AttachAsync(mapper AsyncMapper) (*Attachment, error) {
 	if held {
 		return nil, fmt.Errorf("cache: %s: %w: pages are held", m.o.Name, ErrNotAsync)
 	}
-	a, err := m.attach(&Attachment{async: mapper})
+	a, err := m.attach(&Attachment{space: mapper, async: mapper})
 	if err != nil {
 		m.async.attached.Add(-1)
 	}

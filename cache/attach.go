@@ -8,18 +8,30 @@ import (
 	"holdfast.dev/holdfast/internal/seam"
 )
 
-// Mapper has pages of a mapping in an address space where the processor stores
-// to them without a call: the pager of another process, or a page table in data
-// that a test goes through.
-type Mapper interface {
-	// Protect takes write access to count pages from first on away, and returns
-	// when no store with the old access can happen any more. It is called with
-	// the pages locked: it may not call the cache, has to return within a bounded
-	// time, and cannot fail; an address space that cannot be reached is detached.
-	Protect(first, count int64)
+// AddressSpace has pages of a mapping mapped: that of another process, or a page
+// table in data that a test goes through.
+type AddressSpace interface {
+	// Unmap says that the memory of pages is about to be punched, which takes them
+	// out of every address space. It is for page tables that are data; the kernel's
+	// own notice by themselves.
+	Unmap(first, count int64)
 	// Unannounced says that a page's bytes changed while nobody had write access
-	// to it: somebody stored to the memory itself. The same rules hold.
+	// to it: somebody stored to the memory itself.
+	//
+	// Both are called with pages locked: they may not call the cache, have to return
+	// within a bounded time, and cannot fail; an address space that cannot be reached
+	// is detached.
 	Unannounced(page int64)
+}
+
+// Mapper has pages mapped where the processor stores to them without a call, after a
+// fault that announces the first.
+type Mapper interface {
+	AddressSpace
+	// Protect takes write access to count pages from first on away, and returns
+	// when no store with the old access can happen any more. The rules of
+	// AddressSpace hold.
+	Protect(first, count int64)
 }
 
 // Attachment is a mapper's way into a mapping. Its methods may be called from
@@ -30,7 +42,8 @@ type Mapper interface {
 // only what was announced is relied on.
 type Attachment struct {
 	*Handle
-	// One of them is nil.
+	space AddressSpace
+	// One of them is nil; the other is space.
 	mapper Mapper
 	async  AsyncMapper
 }
@@ -38,7 +51,7 @@ type Attachment struct {
 // Attach lets a mapper in. It returns when no write-out is under way that is not
 // from a snapshot.
 func (m *Mapping) Attach(mapper Mapper) (*Attachment, error) {
-	return m.attach(&Attachment{mapper: mapper})
+	return m.attach(&Attachment{space: mapper, mapper: mapper})
 }
 
 func (m *Mapping) attach(a *Attachment) (*Attachment, error) {
@@ -285,11 +298,7 @@ func (m *Mapping) protect(first, count int64) {
 // them.
 func (m *Mapping) tell(n int64) {
 	for _, a := range m.attachments() {
-		if a.mapper != nil {
-			a.mapper.Unannounced(n)
-		} else {
-			a.async.Unannounced(n)
-		}
+		a.space.Unannounced(n)
 	}
 }
 
@@ -328,7 +337,7 @@ func (a *Attachment) Withdraw(n int64, refuse func() error) (bool, error) {
 	buf := pagePool.Get().(*[PageSize]byte)
 	defer pagePool.Put(buf)
 	copy(buf[:], frame)
-	m.arena.punch(n, 1)
+	m.punch(n, 1)
 	seam.Point("cache.withdraw", uint64(n))
 	err := refuse()
 	copy(frame, buf[:])

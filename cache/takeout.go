@@ -137,11 +137,9 @@ func (m *Mapping) putBack(pg *page, last []byte, stored bool) {
 
 // punch gives frames back, which takes them out of every address space.
 func (m *Mapping) punch(n, count int64) {
-	if m.async.attached.Load() > 0 {
+	if m.exposed.Load() {
 		for _, a := range m.attachments() {
-			if a.async != nil {
-				a.async.Unmap(n, count)
-			}
+			a.space.Unmap(n, count)
 		}
 	}
 	m.arena.punch(n, count)
