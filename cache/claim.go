@@ -2,6 +2,7 @@ package cache
 
 import (
 	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -190,6 +191,9 @@ func (p *page) claim(set word) {
 		clear |= wmapped
 	}
 	p.change(clear, 0)
+	if mutant.On(mutant.TagClearedAtClaim) {
+		t.dirty.clear(p.n)
+	}
 	seam.Point("cache.claim", uint64(p.n))
 	t.writeback.set(p.n)
 	p.change(0, set)

@@ -29,6 +29,9 @@ var floors = map[string][]string{
 	"internal/uffd":     {},
 	".":                 {"device", "device/deadline", "mirror", "volume", "cache", "nbd", "attach", "internal/config"},
 	"cmd/holdfast":      {".", "internal/config"},
+	"explore":           {},
+	"explore/scenario":  {"explore", "device", "device/powercut", "mirror", "volume", "cache"},
+	"cmd/explore":       {"explore", "explore/scenario"},
 	"interop":           {},
 	"programs":          {},
 }
@@ -40,6 +43,7 @@ var helpers = map[string][]string{
 	"internal/invariants":  {},
 	"internal/durable":     {},
 	"internal/seam":        {},
+	"internal/mutant":      {},
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
 	"internal/groupcommit": {"internal/invariants", "internal/seam"},
 	"internal/guard":       {},
