@@ -1,5 +1,6 @@
 # make run     builds ./holdfast and serves a small pool
 # make test    checks everything; installs what it lacks first, on Debian
+# make explore  the code in every order, and every mutant found
 # make soak    a pool in a rough place for SOAKTIME: fio, kills, rot, pulled legs, scrubs
 # make hunt    the tests that choose at random, HUNTS times, each with a seed of its own
 # make fuzz    every fuzz test, for FUZZTIME each
@@ -13,7 +14,7 @@ FUZZTIME ?= 30s
 SOAKTIME ?= 1h
 HUNTS ?= 10
 
-.PHONY: build run test prepare style vet race cuts interop mapped soak hunt fuzz clean
+.PHONY: build run test prepare style vet race cuts explore interop mapped soak hunt fuzz clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
@@ -21,7 +22,7 @@ build:
 run: build
 	./holdfast up
 
-test: prepare style vet race cuts interop mapped
+test: prepare style vet race cuts explore interop mapped
 
 prepare:
 	./interop/prepare
@@ -37,6 +38,7 @@ vet:
 	GOARCH=arm64 go vet ./...
 	go tool staticcheck ./...
 	go tool staticcheck -tags invariants ./...
+	go tool staticcheck -tags explore ./...
 
 race:
 	go test -race -tags invariants -timeout 20m $$(go list ./... | grep -v '/interop$$')
@@ -48,6 +50,13 @@ race:
 cuts:
 	go test -tags invariants -count=1 -timeout 20m . -run 'TestCrash$$' -v -args -cases 1500
 	go test -tags invariants -count=1 -timeout 20m ./mirror -run 'TestCrash$$|TestCrashLife|TestEveryCut' -v -args -cases 8000 -sequence 3
+
+# Everything that tasks can do to each other in each scenario with two preemptions, and
+# some of what lies beyond; and every old mistake put back, one at a time, and found.
+explore:
+	go test -tags explore -timeout 20m ./explore/... ./cmd/explore
+	go build -tags explore -o build/explore ./cmd/explore
+	./build/explore --least 1000000
 
 # -v for what the tests measure.
 interop:

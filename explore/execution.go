@@ -143,7 +143,6 @@ func (x *Execution) end(t *task) {
 		close(x.ended)
 		return
 	}
-	x.wake(t, true) // who joins it
 	x.next()
 }
 
@@ -160,14 +159,17 @@ func (x *Execution) stop() {
 
 // Together starts tasks beside each other and returns when all have ended.
 func (x *Execution) Together(tasks ...Task) {
-	var started []*task
+	left := len(tasks)
 	for _, t := range tasks {
-		started = append(started, x.newTask(t.Name, t.Do))
+		x.newTask(t.Name, func() {
+			t.Do()
+			if left--; left == 0 {
+				x.wake(&left, true)
+			}
+		})
 	}
-	for _, t := range started {
-		for t.state != ended {
-			x.Park(t, 0)
-		}
+	for left > 0 {
+		x.Park(&left, 0)
 	}
 }
 

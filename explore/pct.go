@@ -94,32 +94,27 @@ func (p *pct) know(t *task) {
 	}
 }
 
-// sample tries schedules at random, those that were sampled before not counted
-// again.
+// sample tries schedules at random. It counts those that have more preemptions than
+// any that were tried otherwise, and those only once.
 func (q *searcher) sample() {
-	rng := rand.New(rand.NewPCG(q.Seed, 1<<32))
+	rng := rand.New(rand.NewPCG(q.Seed, 2))
 	seen, seed := map[uint64]struct{}{}, maphash.MakeSeed()
 	choices := len(execute(q.Scenario, &plan{}, nil).taken)
-	for range q.Random {
-		if q.spent() {
+	for range q.More / 2 {
+		p := newPCT(rng, q.bound, choices)
+		x := q.try(p, bounds{}, func() []deviation { return p.taken })
+		if x.found != nil || q.spent() {
 			return
 		}
-		p := newPCT(rng, q.bound, choices)
-		x := q.try(p, bounds{})
 		h := fingerprint(seed, p.taken)
-		if _, again := seen[h]; again {
+		if _, again := seen[h]; again || p.used[Preempt] <= q.Preemptions+1 {
 			q.r.Schedules--
 			continue
 		}
 		seen[h] = struct{}{}
-		q.r.Random++
+		q.r.Sampled++
 		q.r.Cuts += p.used[Cut]
 		choices = max(choices, len(x.taken))
-		if x.found != nil {
-			q.r.Finding, q.r.FoundAfter = x.found, q.r.Schedules
-			q.r.Schedule = Schedule{q.Scenario.Name, q.Mutant, p.taken, x.print}
-			return
-		}
 	}
 }
 
@@ -130,4 +125,17 @@ func fingerprint(seed maphash.Seed, d []deviation) uint64 {
 		maphash.WriteComparable(&h, d)
 	}
 	return h.Sum64()
+}
+
+// Samples returns schedules of a scenario, chosen at random, as strings: each replays
+// exactly, if the choices alone decide what happens.
+func Samples(s *Scenario, n int) (all []string) {
+	s.prepare()
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range n {
+		p := newPCT(rng, bounds{Switch: -1, Data: -1, Preempt: -1, Cut: s.Cuts, Fault: s.Faults}, 100)
+		x := execute(s, p, nil)
+		all = append(all, Schedule{Scenario: s.Name, deviations: p.taken, print: x.print}.String())
+	}
+	return all
 }

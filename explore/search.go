@@ -3,42 +3,46 @@
 package explore
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
-// Search says how long a scenario is searched.
+// Search says how a scenario is searched.
 type Search struct {
 	Scenario *Scenario
 	// Mutant is only put into schedules: whoever searches switches it on.
 	Mutant string
-	// Preemptions is the highest number with which everything is tried.
+	// Preemptions is up to how many of them everything is tried.
 	Preemptions int
-	// Most is how many schedules are tried at the most; 0 is no limit.
-	Most int
+	// More is how many executions are made after that: half with one preemption more,
+	// and half sampled. Seed chooses.
+	More int
+	Seed uint64
 	// Time ends the search when it has passed; 0 is no limit.
 	Time time.Duration
-	// Random is how many schedules are sampled after those; Seed chooses them.
-	Random int
-	Seed   uint64
 }
 
 // Result is what a search found, or how much it tried.
 type Result struct {
-	// Schedules is how many were tried, each once; Random, how many of them were
-	// sampled. By preemptions, Tried is how many were tried, and Complete says for
-	// how many preemptions that was all.
-	Schedules, Random int
-	Tried             []int
-	Complete          int // -1: not even for none
+	Scenario, Mutant string
+	// Schedules is how many were tried, each counted once. Tried is how many there are
+	// by preemptions, as far as all of those were tried; Deeper is how many were tried
+	// with one more, Sampled how many at random, with more than that.
+	Schedules, Deeper, Sampled int
+	Tried                      []int
 	// Steps is how many steps were made, and Cuts how often the power failed.
 	Steps, Cuts int
 	Took        time.Duration
-	// Finding is the first, nil if there was none, and Schedule makes it.
-	Finding  *Finding
-	Schedule Schedule
-	// FoundAfter is how many schedules it took.
+	// Unfinished says that the time was up, or memory, before the end.
+	Unfinished bool
+	// Finding is the first, nil if there was none; FoundAfter is how many schedules it
+	// took. Schedule, as short as it could be made, finds it again, and Story tells it.
+	Finding    *Finding
 	FoundAfter int
+	Schedule   string
+	Story      string
 }
 
 // node is a schedule that was tried, and where others branch off from it.
@@ -53,103 +57,64 @@ type node struct {
 // searcher is a search under way.
 type searcher struct {
 	Search
-	r        Result
-	bound    bounds
-	begun    time.Time
-	parents  []node // tried in this round: what has one preemption more branches off
-	kept     int    // points in parents
-	forgot   bool   // there were too many to keep
-	sampling rand.Source
+	r       Result
+	bound   bounds
+	begun   time.Time
+	parents []node // tried in this round: what has one preemption more branches off
+	kept    int    // points in parents
+	leaves  bool   // nothing is to branch off from what is tried
+	end     int    // how many schedules may be tried in this phase; 0 is no limit
+	found   Schedule
 }
 
-// maxKept bounds the memory of a search: three bytes a point. What cannot be kept
-// is not branched off from, and the next round is not complete.
+// maxKept bounds the memory of a search: three bytes a point.
 const maxKept = 60_000_000
 
 // Run searches.
 func (s Search) Run() Result {
 	q := &searcher{Search: s, begun: time.Now(), bound: bounds{Switch: -1, Data: -1, Cut: s.Scenario.Cuts, Fault: s.Scenario.Faults}}
-	q.r.Complete = -1
+	q.r.Scenario, q.r.Mutant = s.Scenario.Name, s.Mutant
 	s.Scenario.prepare()
-	q.rounds()
-	if q.r.Finding == nil {
-		q.sample()
+	if q.rounds() && q.More > 0 {
+		before := q.r.Schedules
+		q.end = before + q.More/2
+		if q.deeper(); q.r.Finding == nil {
+			q.r.Deeper = q.r.Schedules - before
+			q.end = 0
+			q.sample()
+		}
+	}
+	if q.r.Finding != nil {
+		q.tell()
 	}
 	q.r.Took = time.Since(q.begun)
 	return q.r
 }
 
-// rounds tries what has no preemption, then what has one, and so on.
-func (q *searcher) rounds() {
-	seeds := []node{{}}
-	for n := 0; n <= q.Preemptions; n++ {
+// rounds tries what has no preemption, then what has one, and so on, and says whether
+// it has tried all of it.
+func (q *searcher) rounds() bool {
+	for n := range q.Preemptions + 1 {
 		before := q.r.Schedules
-		whole := q.round(n, seeds)
+		parents := q.parents
+		q.parents, q.kept = nil, 0
+		if !q.round(n, parents) {
+			q.r.Unfinished = q.r.Finding == nil
+			return false
+		}
 		q.r.Tried = append(q.r.Tried, q.r.Schedules-before)
-		if !whole || q.r.Finding != nil {
-			return
-		}
-		q.r.Complete = n
-		if q.forgot {
-			return
-		}
-		seeds, q.parents, q.kept = q.parents, nil, 0
-		rng := rand.New(rand.NewPCG(q.Seed, uint64(n)))
-		rng.Shuffle(len(seeds), func(i, j int) { seeds[i], seeds[j] = seeds[j], seeds[i] })
-	}
-}
-
-// round tries all that have n preemptions, and says whether it came to the end.
-func (q *searcher) round(n int, seeds []node) bool {
-	if n == 0 {
-		return q.descend(nil, bounds{}, true)
-	}
-	last := n == q.Preemptions
-	for _, s := range seeds {
-		for i, p := range s.points {
-			if p.kind != Preempt {
-				continue
-			}
-			for o := 1; o < int(p.n); o++ {
-				used := s.used
-				used[Preempt]++
-				if !q.descend(with(s.deviations, s.first+i, o), used, !last) {
-					return false
-				}
-			}
-		}
 	}
 	return true
 }
 
-// descend tries a schedule and all that branch off from it without a preemption. It
-// returns false if the search is over.
-func (q *searcher) descend(d []deviation, used bounds, keep bool) bool {
-	x := q.try(&plan{deviations: d}, used)
-	if x.found != nil {
-		q.r.Finding, q.r.FoundAfter = x.found, q.r.Schedules
-		q.r.Schedule = Schedule{q.Scenario.Name, q.Mutant, d, x.print}
-		return false
+// round tries all that have n preemptions, and says whether it came to the end.
+func (q *searcher) round(n int, parents []node) bool {
+	if n == 0 {
+		return q.descend(nil, bounds{})
 	}
-	if q.spent() {
-		return false
-	}
-	first := 0
-	if len(d) > 0 {
-		first = int(d[len(d)-1].at) + 1
-	}
-	points := append([]point(nil), x.taken[first:]...)
-	if keep {
-		q.keep(node{d, used, first, points})
-	}
-	for i, p := range points {
-		if p.kind == Preempt || q.bound[p.kind] >= 0 && used[p.kind] == q.bound[p.kind] {
-			continue
-		}
-		for o := 1; o < int(p.n); o++ {
-			next := used
-			next[p.kind]++
-			if !q.descend(with(d, first+i, o), next, keep) {
+	for i := range parents {
+		for o := range parents[i].branches() {
+			if d, used := parents[i].branch(o); !q.descend(d, used) {
 				return false
 			}
 		}
@@ -157,9 +122,104 @@ func (q *searcher) descend(d []deviation, used bounds, keep bool) bool {
 	return true
 }
 
+// deeper tries some of those that have one preemption more than all that were tried,
+// spread over all of them.
+func (q *searcher) deeper() {
+	parents := q.parents
+	q.parents, q.leaves = nil, true
+	sums, total := make([]int, len(parents)), 0
+	for i := range parents {
+		total += parents[i].branches()
+		sums[i] = total
+	}
+	if total == 0 {
+		return
+	}
+	// A step that has no factor in common with the total meets each branch once.
+	rng := rand.New(rand.NewPCG(q.Seed, 1))
+	at, step := rng.IntN(total), rng.IntN(total)+1
+	for gcd(step, total) != 1 {
+		step++
+	}
+	for range total {
+		i, _ := slices.BinarySearch(sums, at+1)
+		d, used := parents[i].branch(at - sums[i] + parents[i].branches())
+		if !q.descend(d, used) {
+			return
+		}
+		at = (at + step) % total
+	}
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// branches is how many schedules with one preemption more branch off.
+func (n *node) branches() (count int) {
+	for _, p := range n.points {
+		if p.kind == Preempt {
+			count += int(p.n) - 1
+		}
+	}
+	return count
+}
+
+// branch returns one of them.
+func (n *node) branch(o int) ([]deviation, bounds) {
+	used := n.used
+	used[Preempt]++
+	for i, p := range n.points {
+		if p.kind != Preempt {
+			continue
+		}
+		if o < int(p.n)-1 {
+			return with(n.deviations, n.first+i, o+1), used
+		}
+		o -= int(p.n) - 1
+	}
+	panic("explore: no such branch")
+}
+
+// descend tries a schedule and all that branch off from it without a preemption. It
+// returns false if the search, or this part of it, is over.
+func (q *searcher) descend(d []deviation, used bounds) bool {
+	x := q.try(&plan{deviations: d}, used, func() []deviation { return d })
+	if x.found != nil || q.spent() {
+		return false
+	}
+	first := 0
+	if len(d) > 0 {
+		first = int(d[len(d)-1].at) + 1
+	}
+	points := slices.Clone(x.taken[first:])
+	q.keep(node{d, used, first, points})
+	for i, p := range points {
+		if p.kind == Preempt || q.bound[p.kind] >= 0 && used[p.kind] == q.bound[p.kind] {
+			continue
+		}
+		for o := 1; o < int(p.n); o++ {
+			next := used
+			next[p.kind]++
+			if !q.descend(with(d, first+i, o), next) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// keep has what has a preemption more branch off later. What there is no memory for
+// is not tried, and the search says that it is unfinished.
 func (q *searcher) keep(n node) {
+	if q.leaves {
+		return
+	}
 	if q.kept += len(n.points); q.kept > maxKept {
-		q.forgot = true
+		q.r.Unfinished = true
 		return
 	}
 	q.parents = append(q.parents, n)
@@ -170,14 +230,30 @@ func with(d []deviation, at, took int) []deviation {
 	return append(d[:len(d):len(d)], deviation{uint32(at), uint8(took)})
 }
 
-func (q *searcher) try(c chooser, used bounds) *Execution {
+func (q *searcher) try(c chooser, used bounds, made func() []deviation) *Execution {
 	x := execute(q.Scenario, c, nil)
 	q.r.Schedules++
 	q.r.Steps += x.steps
 	q.r.Cuts += used[Cut]
+	if x.found != nil {
+		q.r.Finding, q.r.FoundAfter = x.found, q.r.Schedules
+		q.found = Schedule{q.Scenario.Name, q.Mutant, made(), x.print}
+	}
 	return x
 }
 
 func (q *searcher) spent() bool {
-	return q.Most > 0 && q.r.Schedules >= q.Most || q.Time > 0 && time.Since(q.begun) > q.Time
+	late := q.Time > 0 && time.Since(q.begun) > q.Time
+	q.r.Unfinished = q.r.Unfinished || late
+	return late || q.end > 0 && q.r.Schedules >= q.end
+}
+
+// tell makes the schedule that found something short, and has it told.
+func (q *searcher) tell() {
+	s := shrink(q.Scenario, q.found)
+	q.r.Schedule = s.String()
+	_, story, err := Replay(q.Scenario, s)
+	if q.r.Story = story.String(); err != nil {
+		q.r.Story += fmt.Sprintf("\n%v: something but the schedule decides what happens\n", err)
+	}
 }

@@ -2,9 +2,9 @@
 
 package explore
 
-// Shrink returns a schedule that finds something too and makes no choice that it
+// shrink returns a schedule that finds something too and makes no choice that it
 // could do without, as far as leaving out one or two at a time tells.
-func Shrink(sc *Scenario, s Schedule) Schedule {
+func shrink(sc *Scenario, s Schedule) Schedule {
 	for again := true; again; {
 		again = false
 		for size := 1; size <= 2 && !again; size++ {

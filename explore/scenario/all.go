@@ -20,3 +20,26 @@ func scenario(name, story string, o plan, run func(h *house)) *explore.Scenario 
 	}
 	return s
 }
+
+// Named returns the scenario of a name, or nil.
+func Named(name string) *explore.Scenario {
+	for _, s := range All() {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// shows says in which scenarios each mutant is looked for.
+var shows = map[string][]*explore.Scenario{
+	"2004": {sync2004},
+}
+
+// Of returns the scenarios that show a mutant; all of them, if nobody has said which.
+func Of(mutant string) []*explore.Scenario {
+	if s, ok := shows[mutant]; ok {
+		return s
+	}
+	return All()
+}
