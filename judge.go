@@ -49,7 +49,7 @@ func (s *Status) open() bool { return s.Cache != nil }
 // for until it may get worse: every leg holds everything, nothing is known to be
 // lost, and what is written reaches the legs.
 func (s *Status) Healthy() bool {
-	return !s.Degraded() && s.Scrub.Lost == 0 && (s.Cache == nil || s.Cache.Failed == 0)
+	return !s.Degraded() && s.Scrub.Lost == 0 && s.Journal.Lost == 0 && (s.Cache == nil || s.Cache.Failed == 0)
 }
 
 // Degraded says whether some leg does not hold everything: it has failed, or is

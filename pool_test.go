@@ -222,17 +222,19 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		s       Status
 		want    State
 		message string
+		ill     bool
 	}{
-		{"nothing", Status{Legs: []LegStatus{sound}}, StateSound, ""},
-		{"nothing, though it scrubbed", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Bad: 3, Healed: 3}}, StateSound, ""},
-		{"lost blocks", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Lost: 3}}, StateSound, "found 3 blocks that no leg has"},
-		{"a joining leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "joining", RegionsLeft: 2}}, RegionSize: 10}, StateDegraded, "leg b.img is joining: 2 regions (20 bytes)"},
-		{"checksum errors", Status{Legs: []LegStatus{charged(mirror.LegErrors{ChecksumErrors: 2})}}, StateSound, "held 2 blocks otherwise"},
-		{"errors and timeouts", Status{Legs: []LegStatus{charged(mirror.LegErrors{ReadErrors: 2, WriteErrors: 3, Timeouts: 1})}}, StateSound, "failed to read or write 4 times, did not answer in time, 1 times"},
-		{"undecided blocks", Status{Legs: []LegStatus{sound}, Guards: mirror.GuardStatus{Undecided: 2}}, StateSound, "2 blocks were being written"},
-		{"regions left", Status{Legs: []LegStatus{sound}, RegionSize: 10, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateResyncing, "3 regions (30 bytes)"},
-		{"a failed leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "failed"}}, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateDegraded, "leg b.img has failed"},
-		{"failed write-outs", Status{Legs: []LegStatus{sound}, Cache: &cache.Stats{Failed: 4096}}, StateFailing, "4096 bytes could not be written"},
+		{"nothing", Status{Legs: []LegStatus{sound}}, StateSound, "", false},
+		{"nothing, though it scrubbed", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Bad: 3, Healed: 3}}, StateSound, "", false},
+		{"lost blocks", Status{Legs: []LegStatus{sound}, Scrub: ScrubStatus{State: ScrubDone, Lost: 3}}, StateSound, "found 3 blocks that no leg has", true},
+		{"lost in the journal", Status{Legs: []LegStatus{sound}, Journal: mirror.JournalStatus{Lost: 2}}, StateSound, "2 blocks or more were in the journal", true},
+		{"a joining leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "joining", RegionsLeft: 2}}, RegionSize: 10}, StateDegraded, "leg b.img is joining: 2 regions (20 bytes)", true},
+		{"checksum errors", Status{Legs: []LegStatus{charged(mirror.LegErrors{ChecksumErrors: 2})}}, StateSound, "held 2 blocks otherwise", false},
+		{"errors and timeouts", Status{Legs: []LegStatus{charged(mirror.LegErrors{ReadErrors: 2, WriteErrors: 3, Timeouts: 1})}}, StateSound, "failed to read or write 4 times, did not answer in time, 1 times", false},
+		{"undecided blocks", Status{Legs: []LegStatus{sound}, Guards: mirror.GuardStatus{Undecided: 2}}, StateSound, "2 blocks were being written", false},
+		{"regions left", Status{Legs: []LegStatus{sound}, RegionSize: 10, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateResyncing, "3 regions (30 bytes)", false},
+		{"a failed leg", Status{Legs: []LegStatus{sound, {Name: "b.img", State: "failed"}}, Resync: mirror.ResyncStatus{RegionsLeft: 3}}, StateDegraded, "leg b.img has failed", true},
+		{"failed write-outs", Status{Legs: []LegStatus{sound}, Cache: &cache.Stats{Failed: 4096}}, StateFailing, "4096 bytes could not be written", true},
 	} {
 		if c.s.Cache == nil {
 			c.s.Cache = new(cache.Stats)
@@ -240,6 +242,9 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		c.s.judge()
 		if c.s.State != c.want || !strings.Contains(c.s.Message, c.message) || (c.message == "") != (c.s.Message == "") || (c.s.Message == "") != (c.s.Action == "") {
 			t.Errorf("%s: %s, %q", c.what, c.s.State, c.s.Message)
+		}
+		if c.s.Healthy() == c.ill {
+			t.Errorf("%s: healthy: %v", c.what, c.s.Healthy())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/journal"
@@ -245,7 +246,7 @@ func (m *Mirror) writeVersions(op legOp, buf []byte, vs []journal.Version) error
 // home, which is older, is not taken for it.
 func (m *Mirror) loseVersion(v *journal.Version) error {
 	m.ring.lost.Add(1)
-	m.slog.Error("a block in the journal is on no leg as it was written: it is lost", "offset", startOf(v))
+	m.slog.Error("a block in the journal is on no leg as it was written: it is lost", eventlog.Key, eventlog.JournalLost, "offset", startOf(v))
 	if !m.guards.on() {
 		return nil
 	}

@@ -114,8 +114,11 @@ func describe(s holdfast.Status) string {
 
 // describeErrors says what is known to be wrong with the data itself.
 func describeErrors(s *holdfast.Status) string {
-	if n := s.Scrub.Lost; n > 0 {
-		return fmt.Sprintf("errors  %d blocks are lost", n)
+	switch scrub, journal := s.Scrub.Lost, s.Journal.Lost; {
+	case scrub > 0:
+		return fmt.Sprintf("errors  %d blocks are lost", scrub)
+	case journal > 0:
+		return fmt.Sprintf("errors  %d blocks or more were lost with the journal", journal)
 	}
 	return "errors  no known data errors"
 }

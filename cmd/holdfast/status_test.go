@@ -28,3 +28,16 @@ func TestDescribeJournal(t *testing.T) {
 		}
 	}
 }
+
+// What the journal lost is an error in the data as what a scrub finds lost is.
+func TestDescribeErrors(t *testing.T) {
+	for want, s := range map[string]holdfast.Status{
+		"errors  no known data errors":                        {},
+		"errors  3 blocks are lost":                           {Scrub: holdfast.ScrubStatus{Lost: 3}},
+		"errors  2 blocks or more were lost with the journal": {Journal: holdfast.JournalStatus{Lost: 2}},
+	} {
+		if got := describeErrors(&s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
