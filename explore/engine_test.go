@@ -113,7 +113,7 @@ func TestFindsWhatStops(t *testing.T) {
 				seam.Point("round", 0)
 			}
 		}), "no end after"},
-		"a panic": {toy(func(*Execution) { panic("invariant violated") }), "invariant violated"},
+		"a panic":   {toy(func(*Execution) { panic("invariant violated") }), "invariant violated"},
 		"a failure": {toy(func(x *Execution) { x.Fail("it is %d", 7) }), "it is 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
