@@ -25,6 +25,7 @@ type bounds [kinds]int
 
 // point is a choice that an execution met: option took of n, 0 being the default.
 type point struct {
+	past uint64 // of the execution until then
 	kind Kind
 	n    uint8
 	took uint8

@@ -266,3 +266,64 @@ func TestSchedules(t *testing.T) {
 		}
 	}
 }
+
+// States that were met are not gone on from: beyond its bound a search of a small
+// scenario comes to an end, and has then seen what only many preemptions show.
+func TestComesToAnEnd(t *testing.T) {
+	wrong := 0
+	s := &Scenario{Name: "counter", Run: func(x *Execution) {
+		n, at := [2]int{}, 0
+		count := func(i int) func() {
+			return func() {
+				for range 4 {
+					seam.Point("count.shared", 0)
+					if at%2 == i {
+						at++
+					}
+					seam.Point("count.own", uint64(i))
+					n[i]++
+				}
+			}
+		}
+		x.Together(Task{"a", count(0)}, Task{"b", count(1)})
+		if at == 7 {
+			wrong++
+		}
+	}}
+	all := Search{Scenario: s, Preemptions: 20}.Run()
+	if wrong == 0 {
+		t.Fatal("nothing of the kind is there to be found")
+	}
+	wrong = 0
+	r := Search{Scenario: s, Preemptions: 0, More: 100000}.Run()
+	if !r.Exhausted || wrong == 0 || r.Unlike != 0 || r.States != all.States {
+		t.Errorf("%d times, of %d schedules with %d states (unlike: %d); of %d there are %d",
+			wrong, r.Schedules, r.States, r.Unlike, all.Schedules, all.States)
+	}
+	if r.Deeper*5 > all.Schedules {
+		t.Errorf("%d schedules instead of %d", r.Deeper, all.Schedules)
+	}
+}
+
+// What no step names is noticed where it counts.
+func TestNoticesWhatIsNotNamed(t *testing.T) {
+	s := &Scenario{Name: "hidden", Run: func(x *Execution) {
+		hidden := false
+		x.Together(Task{"a", func() {
+			seam.Point("a.sets", 0)
+			hidden = true
+			seam.Point("a.goes", 0)
+			seam.Point("a.ends", 0)
+		}}, Task{"b", func() {
+			seam.Point("b.looks", 0)
+			saw := hidden
+			seam.Point("b.goes", 0)
+			if saw {
+				seam.Point("b.sees", 0)
+			}
+		}})
+	}}
+	if r := (Search{Scenario: s, Preemptions: 3}).Run(); r.Unlike == 0 {
+		t.Errorf("%+v", r)
+	}
+}

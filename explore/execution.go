@@ -56,6 +56,7 @@ type Execution struct {
 	steps  int
 	parks  int
 	print  uint64 // a fingerprint of all steps
+	past   past
 	trace  *trace // nil: nobody looks
 	found  *Finding
 	ended  chan struct{}
@@ -83,6 +84,8 @@ type task struct {
 	since    int    // when it parked, among all parkings: who waits longest is woken first
 	at       string // the last step, for who asks where it stands
 	priority int    // of pct
+	past     uint64 // what happened before it goes on: see past
+	print    uint64 // a fingerprint of its steps
 }
 
 type taskState uint8
@@ -98,7 +101,7 @@ var epoch = time.Date(2006, 12, 29, 0, 0, 0, 0, time.UTC)
 
 // execute runs a scenario once.
 func execute(s *Scenario, c chooser, t *trace) *Execution {
-	x := &Execution{choices: c, now: epoch, trace: t, ended: make(chan struct{})}
+	x := &Execution{choices: c, now: epoch, trace: t, past: newPast(), ended: make(chan struct{})}
 	seam.Install(x)
 	x.newTask("main", func() { s.Run(x) })
 	x.running = x.tasks[0]
@@ -118,6 +121,9 @@ func (x *Execution) AtEnd(f func()) { x.unwind = append(x.unwind, f) }
 
 func (x *Execution) newTask(name string, f func()) *task {
 	t := &task{of: x, id: len(x.tasks), name: name, gate: make(chan struct{}, 1)}
+	if x.running != nil {
+		x.past.follows(t, x.running)
+	}
 	x.tasks = append(x.tasks, t)
 	x.ready++
 	x.alive++
@@ -199,10 +205,18 @@ func (x *Execution) Calm(f func()) {
 }
 
 func (x *Execution) choose(kind Kind, n int, who []*task) int {
+	at := x.past.at(x.running)
 	took := x.choices.choose(len(x.taken), kind, n, who)
-	x.taken = append(x.taken, point{kind, uint8(n), uint8(took)})
+	x.taken = append(x.taken, point{at, kind, uint8(n), uint8(took)})
+	if who == nil {
+		x.past.decides(x.running, kind, took)
+	}
 	return took
 }
+
+// Touch says that the task looks at or changes something that tasks share outside of
+// the code that is explored, so that the order in which they do counts.
+func (x *Execution) Touch(what any) { x.past.happens(x.running, what, 0) }
 
 // Now implements seam.Scheduler. Time passes only while every task waits.
 func (x *Execution) Now() time.Time { return x.now }

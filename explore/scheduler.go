@@ -12,32 +12,46 @@ import (
 func (x *Execution) Start(name string, f func()) { x.newTask(name, f) }
 
 // Step implements seam.Scheduler: another task may go on here instead.
-func (x *Execution) Step(where string, arg uint64) {
+func (x *Execution) Step(where string, arg uint64) { x.step(where, arg, objectOf(where, arg)) }
+
+// Lock implements seam.Scheduler.
+func (x *Execution) Lock(m any) { x.step("lock", 0, m) }
+
+func (x *Execution) step(where string, arg uint64, on any) {
 	x.running.at = where
 	if x.steps++; x.steps > maxSteps {
 		x.Fail("no end after %d steps: %s", maxSteps, x.standing())
 	}
 	x.mark(where, arg)
-	if x.calm > 0 || x.ready < 2 {
-		return
+	if x.calm == 0 && x.ready > 1 {
+		others := x.runnable(x.running)
+		if took := x.choose(Preempt, len(others)+1, others); took > 0 {
+			x.pass(others[took-1])
+		}
 	}
-	others := x.runnable(x.running)
-	if took := x.choose(Preempt, len(others)+1, others); took > 0 {
-		x.pass(others[took-1])
-	}
+	x.past.happens(x.running, on, arg)
 }
 
-// mark adds a step to the fingerprint (FNV-1a) and to what is told.
+// mark adds a step to the fingerprints (FNV-1a), and to what is told.
 func (x *Execution) mark(where string, arg uint64) {
 	const prime = 1099511628211
-	h := x.print ^ uint64(x.running.id)
+	h := x.running.print
 	for i := range len(where) {
 		h = (h ^ uint64(where[i])) * prime
 	}
-	x.print = (h ^ arg) * prime
+	x.running.print = (h ^ arg) * prime
+	x.print = mix(x.print, x.running.print)
 	if x.trace != nil {
 		x.trace.step(x.running, where, arg)
 	}
+}
+
+// deeds is a fingerprint of what each task did, whatever the others did meanwhile.
+func (x *Execution) deeds() (all uint64) {
+	for _, t := range x.tasks {
+		all = mix(all, t.print)
+	}
+	return all
 }
 
 // runnable returns the tasks that can run, beginning after the one given and
@@ -114,6 +128,7 @@ func (x *Execution) passTime() bool {
 func (x *Execution) Wake(key any, all bool) { x.wake(key, all) }
 
 func (x *Execution) wake(key any, all bool) {
+	x.past.releases(x.running, key)
 	var longest *task
 	for _, t := range x.tasks {
 		switch {
@@ -131,6 +146,7 @@ func (x *Execution) wake(key any, all bool) {
 
 func (x *Execution) rouse(t *task, woken bool) {
 	t.state, t.key, t.woken = ready, nil, woken
+	x.past.follows(t, x.running)
 	x.ready++
 }
 

@@ -76,7 +76,12 @@ func detail(r explore.Result) string {
 	for _, n := range r.Tried {
 		tried = append(tried, fmt.Sprint(n))
 	}
-	return fmt.Sprintf("(by preemptions %s; %d deeper, %d sampled; %d power cuts)", strings.Join(tried, ", "), r.Deeper, r.Sampled, r.Cuts)
+	left := ""
+	if r.Exhausted {
+		left = ", all there are"
+	}
+	return fmt.Sprintf("(by preemptions %s; %d deeper, %d sampled; %d states%s; %d power cuts)",
+		strings.Join(tried, ", "), r.Deeper, r.Sampled, r.States, left, r.Cuts)
 }
 
 func (t *table) printf(format string, args ...any) {

@@ -37,6 +37,7 @@ func (d *Disk) Size() int64 { return d.size }
 
 // ReadAt reads len(p) bytes at off.
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
+	seam.Point("powercut.read", uint64(off))
 	d.supply.mu.Lock()
 	defer d.supply.mu.Unlock()
 	if err := d.check(off, int64(len(p))); err != nil {

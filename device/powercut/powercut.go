@@ -21,7 +21,7 @@
 // time, chosen by a seed, or by Enumerate all of them while they are few.
 //
 // Between the issue and the completion of an operation lies a seam.Point, so
-// that a scheduler can put anything in between.
+// that a scheduler can put anything in between; and one before a read.
 //
 // Lock: the Supply's mutex guards all its disks, so that a cut is one moment for
 // all of them. It is never held across a seam.Point.

@@ -56,7 +56,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // build builds a house on disks that hold zeros.
 func build(x *explore.Execution, o plan) *house {
-	h := &house{x: x, o: o, model: newModel()}
+	h := &house{x: x, o: o, model: newModel(func() { x.Touch("model") })}
 	x.Calm(func() {
 		h.plugIn(baseOf(o), func(int) powercut.Mode { return powercut.Nothing })
 		if err := h.open(); err != nil {

@@ -18,6 +18,7 @@ type mains struct {
 // before lets the power fail in the operation that comes, or that operation.
 func (d mains) before(op string, off int64) error {
 	x := d.h.x
+	x.Touch(explore.Disks)
 	if d.Supply().Lost() {
 		return nil
 	}

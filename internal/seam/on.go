@@ -18,6 +18,8 @@ type Scheduler interface {
 	Start(name string, f func())
 	// Step is a place where another task may be let run first.
 	Step(where string, arg uint64)
+	// Lock is such a place too, before the lock m is taken.
+	Lock(m any)
 	// Park stops the calling task until Wake(key) or, if d is above zero,
 	// until d has passed in the scheduler's time; it says whether Wake did it.
 	Park(key any, d time.Duration) (woken bool)
@@ -56,7 +58,7 @@ func (m *Mutex) Lock() {
 		m.mu.Lock()
 		return
 	}
-	s.Step("lock", 0)
+	s.Lock(m)
 	for !m.mu.TryLock() {
 		s.Park(m, 0)
 	}
@@ -64,7 +66,9 @@ func (m *Mutex) Lock() {
 
 // TryLock locks m if it is free and says whether it did.
 func (m *Mutex) TryLock() bool {
-	Point("trylock", 0)
+	if s := scheduler(); s != nil {
+		s.Lock(m)
+	}
 	return m.mu.TryLock()
 }
 
