@@ -3,6 +3,8 @@
 # make explore  the code in every order, and every mutant found
 # make soak    a pool in a rough place for SOAKTIME: fio, kills, rot, pulled legs, scrubs
 # make hunt    the tests that choose at random, HUNTS times, each with a seed of its own
+# make bench   Holdfast and its peers side by side; the report goes to build/bench
+# make bench-quick   the same, what the bars need only, in under three minutes
 # make fuzz    every fuzz test, for FUZZTIME each
 # make clean   removes what was built; never a pool
 
@@ -13,8 +15,9 @@ SHELL := /bin/bash
 FUZZTIME ?= 30s
 SOAKTIME ?= 1h
 HUNTS ?= 10
+BENCH ?=
 
-.PHONY: build run test prepare style vet race cuts explore interop mapped soak hunt fuzz clean
+.PHONY: build run test prepare style vet race cuts explore interop mapped soak hunt fuzz clean bench bench-quick bench-smoke bench-prepare
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
@@ -22,7 +25,7 @@ build:
 run: build
 	./holdfast up
 
-test: prepare style vet race cuts explore interop mapped
+test: prepare style vet race cuts explore interop mapped bench-smoke
 
 prepare:
 	./interop/prepare
@@ -75,6 +78,21 @@ soak: prepare
 hunt: prepare
 	go test -race -tags invariants -count=$(HUNTS) -timeout 0 ./...
 	HOLDFAST_INTEROP=1 go test -race -count=$(HUNTS) -timeout 0 -v -run 'Kill|Kernel|Fio' ./interop
+
+# What it measures and how to read it is in docs/performance.md. BENCH are more
+# flags, such as BENCH='-only 4k -rounds 7'.
+bench: build bench-prepare
+	go run ./bench $(BENCH)
+
+bench-quick: build bench-prepare
+	go run ./bench -quick $(BENCH)
+
+# That all of it still runs; what it measures in so short a time says nothing.
+bench-smoke: bench-prepare
+	HOLDFAST_INTEROP=1 go test -count=1 -timeout 5m -run Smoke ./bench
+
+bench-prepare:
+	./bench/prepare
 
 fuzz:
 	for package in $$(go list ./...); do \
