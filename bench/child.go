@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,10 +23,10 @@ import (
 // the socket where it is attached, or a file's.
 const childVar = "HOLDFAST_BENCH_CHILD"
 
-// mappedBytes is how much of a volume or file is mapped and stored to. It is far
-// more than the processor caches, and little enough that all of it is touched
-// many times in a turn.
-const mappedBytes = 64 << 20
+// mappedMost is how much of a volume or file is mapped and stored to, at most. It
+// is far more than the processor caches, and little enough that all of it is
+// touched many times in a turn.
+const mappedMost = 64 << 20
 
 // mapped is memory that a child stores to.
 type mapped struct {
@@ -39,19 +40,23 @@ func word(name string) string { return strings.ReplaceAll(name, " ", "-") }
 // runChild is the main function of a child: it answers commands until its
 // standard input ends. It returns false in any other process.
 func runChild() bool {
-	what, path, is := strings.Cut(os.Getenv(childVar), " ")
-	if !is {
+	what := strings.SplitN(os.Getenv(childVar), " ", 3)
+	if len(what) != 3 {
 		return false
 	}
-	if err := serveStores(what, path, os.Stdin, os.Stdout); err != nil {
+	size, err := strconv.Atoi(what[0])
+	if err == nil {
+		err = serveStores(size, what[1], what[2], os.Stdin, os.Stdout)
+	}
+	if err != nil {
 		fmt.Println("error", strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(exitFailure)
 	}
 	return true
 }
 
-func serveStores(what, path string, in io.Reader, out io.Writer) error {
-	m, end, err := openMapped(what, path)
+func serveStores(size int, what, path string, in io.Reader, out io.Writer) error {
+	m, end, err := openMapped(size, what, path)
 	if err != nil {
 		return err
 	}
@@ -84,13 +89,13 @@ func serveStores(what, path string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-func openMapped(what, path string) (m mapped, end func() error, err error) {
+func openMapped(size int, what, path string) (m mapped, end func() error, err error) {
 	if what == word(window) {
 		c, err := attach.Open(context.Background(), path)
 		if err != nil {
 			return m, nil, err
 		}
-		w, err := c.Map(volumeName, 0, mappedBytes, attach.ReadWrite)
+		w, err := c.Map(volumeName, 0, int64(size), attach.ReadWrite)
 		if err != nil {
 			return m, nil, errors.Join(err, c.Close())
 		}
@@ -101,7 +106,7 @@ func openMapped(what, path string) (m mapped, end func() error, err error) {
 		return m, nil, err
 	}
 	defer f.Close()
-	mem, err := unix.Mmap(int(f.Fd()), 0, mappedBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	mem, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	return mapped{mem, func() error { return unix.Msync(mem, unix.MS_SYNC) }}, func() error { return unix.Munmap(mem) }, err
 }
 
@@ -131,13 +136,13 @@ type child struct {
 }
 
 // startChild starts one, which ends with the host.
-func startChild(h *host, what, path string) (*child, error) {
+func startChild(h *host, size int64, what, path string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s", childVar, word(what), path))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", childVar, size, word(what), path))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -203,10 +208,7 @@ func (c *child) turn(command string) func(context.Context, int) (figures, error)
 
 // mappings are the experiments about mapped memory.
 func (l *local) mappings(h *host, runtime time.Duration) ([]experiment, error) {
-	if l.size < mappedBytes {
-		return nil, fmt.Errorf("the volume has less than %d bytes", mappedBytes)
-	}
-	path := l.pool.AttachAddress()
+	path, size := l.pool.AttachAddress(), min(l.size, mappedMost)
 	listener, err := l.pool.ListenAttach(path)
 	if err != nil {
 		return nil, err
@@ -222,11 +224,11 @@ func (l *local) mappings(h *host, runtime time.Duration) ([]experiment, error) {
 			return nil
 		}
 	})
-	ours, err := startChild(h, window, path)
+	ours, err := startChild(h, size, window, path)
 	if err != nil {
 		return nil, err
 	}
-	theirs, err := startChild(h, mappedFile, l.file.Name())
+	theirs, err := startChild(h, size, mappedFile, l.file.Name())
 	if err != nil {
 		return nil, err
 	}

@@ -33,8 +33,10 @@ type host struct {
 }
 
 func newHost(ctx context.Context, o options) (*host, error) {
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
-		return nil, err
+	for _, dir := range []string{o.out, o.dir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	h := &host{ctx: ctx, o: o}
 	for _, d := range []struct {

@@ -20,9 +20,8 @@ const (
 	fullRounds = 5
 	// quickRounds is the fewest that has a median which is no mean of extremes.
 	quickRounds = 3
-	// leastSize is the smallest volume that the jobs of 1 MiB at some depth, and a
-	// cache of a fourth of it, still make sense for.
-	leastSize = 16 << 20
+	// leastSize is the smallest volume: a fourth of it is the smallest cache.
+	leastSize = 64 << 20
 )
 
 // options say what is measured, and how long.
@@ -32,6 +31,7 @@ type options struct {
 	dir      string         // folder for what is served; empty: under out
 	holdfast string         // path of the binary
 	only     *regexp.Regexp // of the names of experiments
+	peers    *regexp.Regexp // of the names of peers and variants
 	rounds   int
 	runtime  time.Duration // of one turn
 	size     int64         // of a volume, in bytes
@@ -44,6 +44,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	only := f.String("only", "", "measure only what matches this regular `expression`")
+	peers := f.String("peers", "", "compare with peers and variants that match this regular `expression` only")
 	size := config.Size(0)
 	f.TextVar(&size, "size", size, "`size` of each volume (1GiB; 256MiB if quick)")
 	f.StringVar(&o.out, "out", filepath.Join("build", "bench"), "`folder` of the report")
@@ -63,6 +64,9 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("-only: %w", err)
+	}
+	if o.peers, err = regexp.Compile(*peers); err != nil {
+		return o, fmt.Errorf("-peers: %w", err)
 	}
 	return o, o.validate()
 }

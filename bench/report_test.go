@@ -17,7 +17,7 @@ import (
 
 // made is a result of two rounds that was made up.
 func made() *result {
-	o := options{rounds: 2, runtime: time.Second, size: 1 << 30, only: regexp.MustCompile("")}
+	o := options{rounds: 2, runtime: time.Second, size: 1 << 30, only: regexp.MustCompile(""), peers: regexp.MustCompile("peer|other")}
 	r := newResult(o)
 	for round := range 2 {
 		for _, s := range []struct {
@@ -146,15 +146,16 @@ func TestFormat(t *testing.T) {
 // the others are measured.
 func TestMissingPeerIsNamed(t *testing.T) {
 	var log bytes.Buffer
-	o := options{rounds: 1, only: regexp.MustCompile("")}
+	o := options{rounds: 1, only: regexp.MustCompile(""), peers: regexp.MustCompile("peer|other")}
 	r := &runner{o: o, progress: &log, result: newResult(o)}
 	h := &host{ctx: context.Background(), o: o, files: t.TempDir(), run: t.TempDir()}
 	absent := kind{name: "a peer", needs: []string{"no-such-program-here"}, make: func(*server) error {
 		t.Error("it was made")
 		return nil
 	}}
+	unwanted := kind{name: "unwanted", make: absent.make}
 	broken := kind{name: "another", make: func(*server) error { return errors.New("its disk is full") }}
-	all, err := r.servers(h, []kind{absent, broken}, 1<<20, 0, nil)
+	all, err := r.servers(h, []kind{absent, unwanted, broken}, 1<<20, 0, nil)
 	if err != nil || len(all) != 0 {
 		t.Errorf("%d servers, %v", len(all), err)
 	}
@@ -172,7 +173,7 @@ func TestMissingPeerIsNamed(t *testing.T) {
 // Rounds go through all contestants before the next begins, and one that fails
 // is out, and said to be.
 func TestTurns(t *testing.T) {
-	o := options{rounds: 3, only: regexp.MustCompile("")}
+	o := options{rounds: 3, only: regexp.MustCompile(""), peers: regexp.MustCompile("peer|other")}
 	r := &runner{o: o, progress: io.Discard, result: newResult(o)}
 	turns := ""
 	who := func(name string, failsAt int) contestant {
@@ -216,7 +217,7 @@ func TestOptions(t *testing.T) {
 	if err != nil || quick.rounds != 3 || quick.size != 64<<20 || quick.runtime >= full.runtime {
 		t.Errorf("%+v, %v", quick, err)
 	}
-	for _, args := range [][]string{{"-rounds", "-1"}, {"-only", "("}, {"-size", "1"}, {"-size", "20000001"}, {"-runtime", "1ms"}, {"extra"}, {"-holdfast", "/nowhere"}} {
+	for _, args := range [][]string{{"-rounds", "-1"}, {"-only", "("}, {"-peers", "("}, {"-size", "1"}, {"-size", "20000001"}, {"-runtime", "1ms"}, {"extra"}, {"-holdfast", "/nowhere"}} {
 		if _, err := parse(args...); err == nil {
 			t.Errorf("%v is taken", args)
 		}

@@ -72,35 +72,48 @@ func gone(t *testing.T, dir string) {
 	}
 }
 
-// Each stage runs, with every peer that is installed, and nothing is left.
-func TestSmoke(t *testing.T) {
-	dir, args := ready(t)
-	only := `^(randwrite 4k flush 1|cost: randwrite 4k qd32|cold read|cache of a fourth: randread|nbdcopy|start|resync|memory|in process|limit: (copy|bare file, read))`
-	var out, log bytes.Buffer
-	if status := run(t.Context(), append(args, "-only", only), &out, &log); status != exitOK {
+// short runs the harness and returns its result.
+func short(t *testing.T, dir string, args ...string) *result {
+	t.Helper()
+	var log bytes.Buffer
+	if status := run(t.Context(), args, io.Discard, &log); status != exitOK {
 		t.Fatalf("exit status %d\n%s", status, log.String())
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "out", "bench.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r result
-	if err := json.Unmarshal(text, &r); err != nil {
+	r := new(result)
+	if err := json.Unmarshal(text, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range stages() {
-		if !slices.ContainsFunc(s.names, func(e string) bool { return len(r.contestants(e)) > 0 }) {
-			t.Errorf("nothing was measured in %s", s.name)
-		}
-	}
+	t.Logf("took %.0f s; left out: %v", r.Took, r.LeftOut)
+	gone(t, dir)
+	return r
+}
+
+// Every peer that is installed is measured.
+func TestSmokePeers(t *testing.T) {
+	dir, args := ready(t)
+	r := short(t, dir, append(args, "-only", "^"+flushEach+"$")...)
 	took := r.contestants(flushEach)
 	for _, k := range append([]kind{{name: ourselves}, {name: bareContestant}}, peers...) {
 		if k.missing() == "" && !slices.Contains(took, k.name) {
 			t.Errorf("%s is there and was not measured", k.name)
 		}
 	}
-	t.Logf("took %.0f s; left out: %v", r.Took, r.LeftOut)
-	gone(t, dir)
+}
+
+// Every stage measures something.
+func TestSmokeStages(t *testing.T) {
+	dir, args := ready(t)
+	only := `^(randwrite 4k qd1|cost: randread|cold read|cache of a fourth: randread|nbdcopy|start|resync|memory|in process|limit: (copy|bare file, read))`
+	r := short(t, dir, append(args, "-only", only, "-peers", "^(nbdkit|one leg$)")...)
+	for _, s := range stages() {
+		if !slices.ContainsFunc(s.names, func(e string) bool { return len(r.contestants(e)) > 0 }) {
+			t.Errorf("nothing was measured in %s", s.name)
+		}
+	}
 }
 
 // A run that is stopped in the middle leaves nothing either.
@@ -109,7 +122,7 @@ func TestSmokeInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log := &trigger{on: "bench:   " + readDeep, do: cancel}
-	if status := run(ctx, append(args, "-only", "^randread 4k"), io.Discard, log); status != exitFailure {
+	if status := run(ctx, append(args, "-only", "^randread 4k", "-peers", "btrfs|nbd-server"), io.Discard, log); status != exitFailure {
 		t.Errorf("exit status %d\n%s", status, log.String())
 	}
 	gone(t, dir)

@@ -32,6 +32,9 @@ func jobNames(jobs []job) (names []string) {
 func (r *runner) servers(h *host, kinds []kind, size, budget int64, group func(name string) (string, error)) ([]*server, error) {
 	var all []*server
 	for _, k := range kinds {
+		if k.name != ourselves && !r.o.peers.MatchString(k.name) {
+			continue
+		}
 		if why := k.missing(); why != "" {
 			r.leaveOut(k.name, why)
 			continue
