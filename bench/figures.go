@@ -12,6 +12,9 @@ const (
 	bytesPerSecond = "bytes_per_second"
 	p99Micros      = "p99_us"
 	cpuMicros      = "server_cpu_us_per_operation"
+	// wholeMicros is what the machine did for an operation until it was durable: with
+	// the client, the kernel's own threads, and whoever else was there.
+	wholeMicros    = "machine_cpu_us_per_operation_until_durable"
 	settleSeconds  = "settle_seconds"
 	nanos          = "ns_per_operation"
 	seconds        = "seconds"
@@ -30,7 +33,7 @@ func format(name string, x float64) string {
 		return fmt.Sprintf("%.1f k/s", x/1e3)
 	case bytesPerSecond:
 		return fmt.Sprintf("%.2f GB/s", x/1e9)
-	case p99Micros, cpuMicros:
+	case p99Micros, cpuMicros, wholeMicros:
 		return fmt.Sprintf("%.1f us", x)
 	case nanos:
 		return fmt.Sprintf("%.0f ns", x)

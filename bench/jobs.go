@@ -60,6 +60,7 @@ var costJobs = []job{
 	{name: costOf + writeDeep, rw: "randwrite", blockSize: page, depth: 32},
 	{name: costOf + readDeep, rw: "randread", blockSize: page, depth: 32},
 	{name: costOf + flushEach, rw: "randwrite", blockSize: page, depth: 1, fsync: 1},
+	{name: costOf + writeStream, rw: "write", blockSize: middle, depth: 8},
 	{name: costOf + flushSome, rw: "randwrite", blockSize: page, depth: 32, fsync: 32},
 }
 

@@ -71,6 +71,18 @@ func TestCPUTimeOfChildren(t *testing.T) {
 	}
 }
 
+func TestParseBusy(t *testing.T) {
+	got, err := parseBusy("cpu  10 20 300 4000 50000 600000 7000000 9 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+	if want := 7600330 * tick; err != nil || got != want {
+		t.Errorf("%v instead of %v, %v", got, want, err)
+	}
+	for _, text := range []string{"", "cpu 1 2", "cpu 1 2 x 4 5 6 7 8", "intr 1 2 3 4 5 6 7 8"} {
+		if got, err := parseBusy(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestParseStatus(t *testing.T) {
 	got := parseStatus("Name:\tx\nVmRSS:\t    1024 kB\nThreads:\t4\nVmHWM:\tmuch kB\n")
 	if len(got) != 1 || got["VmRSS"] != 1<<20 {

@@ -100,6 +100,39 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
+// parseBusy reads from /proc/stat how long the processors have been busy, all
+// together.
+func parseBusy(text string) (time.Duration, error) {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	// user, nice, system, idle, iowait, irq, softirq; what follows is not ours, or
+	// counted already.
+	const idle, iowait, most = 4, 5, 8
+	if len(fields) < most || fields[0] != "cpu" {
+		return 0, fmt.Errorf("no processors in %q", line)
+	}
+	var ticks int64
+	for i, f := range fields[1:most] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		if i+1 != idle && i+1 != iowait {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * tick, nil
+}
+
+// busyTime is parseBusy of this machine.
+func busyTime() (time.Duration, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseBusy(string(text))
+}
+
 // parseStatus reads the sizes of /proc/PID/status, in bytes by their names.
 func parseStatus(text string) map[string]int64 {
 	sizes := map[string]int64{}

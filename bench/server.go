@@ -179,6 +179,10 @@ func (s *server) load(ctx context.Context, j job, runtime time.Duration, round i
 	if err != nil {
 		return nil, err
 	}
+	wholeBefore, err := busyTime()
+	if err != nil {
+		return nil, err
+	}
 	f, err := fio(ctx, j, overNBD(s.uri()), s.size, runtime, round+1)
 	if err != nil {
 		return nil, err
@@ -193,5 +197,7 @@ func (s *server) load(ctx context.Context, j job, runtime time.Duration, round i
 		return nil, fmt.Errorf("making durable what was written: %w", err)
 	}
 	f[settleSeconds] = time.Since(began).Seconds()
-	return f, nil
+	whole, err := busyTime()
+	f[wholeMicros] = float64((whole - wholeBefore).Microseconds()) / f[operations]
+	return f, err
 }
