@@ -46,6 +46,21 @@ var bars = []bar{
 	{"start of a 1 TiB sparse volume, against one of 1 GiB", startOf, seconds, startHuge, []string{startSmall}, 1.2, true, 0},
 }
 
+// needed says whether a bar speaks of a contestant in an experiment, or of nobody
+// in it.
+func needed(experiment, contestant string) bool {
+	spoken := false
+	for _, b := range bars {
+		if b.experiment == experiment {
+			if b.contestant == contestant || slices.Contains(b.against, contestant) {
+				return true
+			}
+			spoken = true
+		}
+	}
+	return !spoken
+}
+
 // verdict is what became of a bar.
 type verdict struct {
 	What       string  `json:"what"`

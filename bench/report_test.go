@@ -194,6 +194,15 @@ func TestTurns(t *testing.T) {
 	if len(r.result.Failures) != 1 || len(r.result.byRound("e", "B", iops)) != 1 || len(r.result.byRound("e", "C", iops)) != 3 {
 		t.Errorf("%+v", r.result)
 	}
+	// A quick run has no turns for those of whom no bar speaks.
+	turns, r.o.quick = "", true
+	quick := experiment{flushSome, []contestant{who(ourselves+" ", -1), who(qemuNBD+" ", -1), who(btrfsRAID, -1)}}
+	for i := range quick.contestants {
+		quick.contestants[i].name = strings.TrimSpace(quick.contestants[i].name)
+	}
+	if err := r.run(t.Context(), quick); err != nil || strings.Contains(turns, qemuNBD) || strings.Count(turns, ourselves) != 3 {
+		t.Errorf("%v: %s", err, turns)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := r.run(ctx, experiment{"e", []contestant{who("A", -1)}}); !errors.Is(err, context.Canceled) {

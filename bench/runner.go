@@ -94,10 +94,14 @@ func (r *runner) stage(h *host, s stage) error {
 	return nil
 }
 
-// run has the contestants of e take their turns. One that fails is out of it.
+// run has the contestants of e take their turns. One that fails is out of it; so
+// is, in a quick run, one of whom no bar speaks.
 func (r *runner) run(ctx context.Context, e experiment) error {
 	began := time.Now()
 	out := map[string]bool{}
+	for _, c := range e.contestants {
+		out[c.name] = r.o.quick && !needed(e.name, c.name)
+	}
 	for round := range r.o.rounds {
 		for _, c := range e.contestants {
 			if out[c.name] {
