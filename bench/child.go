@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,11 +65,11 @@ func serveStores(size int, what, path string, in io.Reader, out io.Writer) error
 	m.touch(false)
 	fmt.Fprintln(out, "ready")
 	for lines := bufio.NewScanner(in); lines.Scan(); {
-		var runtime time.Duration
-		switch n, _ := fmt.Sscanf(lines.Text(), "steady %d", &runtime); {
+		var turn time.Duration
+		switch n, _ := fmt.Sscanf(lines.Text(), "steady %d", &turn); {
 		case n == 1:
 			m.touch(true)
-			f, err := timed(runtime, repeat(m.storeAnywhere))(context.Background(), 0)
+			f, err := timed(turn, repeat(m.storeAnywhere))(context.Background(), 0)
 			if err != nil {
 				return err
 			}
@@ -110,12 +111,11 @@ func openMapped(size int, what, path string) (m mapped, end func() error, err er
 	return mapped{mem, func() error { return unix.Msync(mem, unix.MS_SYNC) }}, func() error { return unix.Munmap(mem) }, err
 }
 
-var looked byte
-
 // touch stores to, or loads from, each page once, in an order that no readahead
 // foresees, and returns how long that took.
 func (m mapped) touch(store bool) time.Duration {
 	order := rand.Perm(len(m.mem) / page)
+	var looked byte
 	began := time.Now()
 	for _, n := range order {
 		if store {
@@ -124,7 +124,9 @@ func (m mapped) touch(store bool) time.Duration {
 			looked += m.mem[n*page]
 		}
 	}
-	return time.Since(began)
+	took := time.Since(began)
+	runtime.KeepAlive(looked)
+	return took
 }
 
 func (m mapped) storeAnywhere() { m.mem[rand.IntN(len(m.mem)/page)*page]++ }
@@ -207,7 +209,7 @@ func (c *child) turn(command string) func(context.Context, int) (figures, error)
 }
 
 // mappings are the experiments about mapped memory.
-func (l *local) mappings(h *host, runtime time.Duration) ([]experiment, error) {
+func (l *local) mappings(h *host, turn time.Duration) ([]experiment, error) {
 	path, size := l.pool.AttachAddress(), min(l.size, mappedMost)
 	listener, err := l.pool.ListenAttach(path)
 	if err != nil {
@@ -232,7 +234,7 @@ func (l *local) mappings(h *host, runtime time.Duration) ([]experiment, error) {
 	if err != nil {
 		return nil, err
 	}
-	steady, first := fmt.Sprintf("steady %d", runtime), "first"
+	steady, first := fmt.Sprintf("steady %d", turn), "first"
 	return []experiment{
 		{storeSteady, []contestant{{window, ours.turn(steady)}, {mappedFile, theirs.turn(steady)}}},
 		{storeFirst, []contestant{{window, ours.turn(first)}, {mappedFile, theirs.turn(first)}}},

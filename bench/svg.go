@@ -19,7 +19,7 @@ type row struct {
 // The measures of a plot, in pixels.
 const (
 	rowHeight  = 22
-	labelWidth = 560
+	labelWidth = 620
 	plotWidth  = 420
 	noteWidth  = 150
 	headHeight = 56
