@@ -194,7 +194,7 @@ func TestOwnerRefuses(t *testing.T) {
 	if got := b.read(0, 3*PageSize); !bytes.Equal(got, want) {
 		t.Error("a refused write changed bytes")
 	}
-	if b.h.TryWriteAt(fill(10, 3), PageSize) {
+	if b.h.TryWriteAt(fill(10, 3), PageSize) > 0 {
 		t.Error("TryWriteAt went past the owner")
 	}
 	b.s.refuse[5*PageSize] = true // a page that is not in memory

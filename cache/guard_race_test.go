@@ -119,10 +119,11 @@ func (a *alarms) run() {
 		a.task(id, func(r *rand.Rand, h *Handle) error {
 			off, n := a.place(r, int64(len(a.restless)))
 			a.wrote.Add(1)
-			if r.IntN(2) == 0 && h.TryWriteAt(a.restless[:n], off) {
-				return nil
+			done := 0
+			if r.IntN(2) == 0 {
+				done = h.TryWriteAt(a.restless[:n], off)
 			}
-			_, err := h.WriteAt(a.restless[:n], off)
+			_, err := h.WriteAt(a.restless[done:n], off+int64(done))
 			return err
 		})
 	}

@@ -98,7 +98,7 @@ func TestFlipIsFoundAtWriteOut(t *testing.T) {
 		"in a shadow": func(b *bench) {
 			b.write(old, n*PageSize)
 			writing := sync.OnceFunc(func() {
-				if !b.h.TryWriteAt(fill(512, 1), n*PageSize) {
+				if b.h.TryWriteAt(fill(512, 1), n*PageSize) != 512 {
 					b.t.Error("the page got no shadow")
 				}
 				b.m.shadows.get(n)[3000] ^= 1
@@ -158,7 +158,7 @@ func (b *bench) checkDamaged(n int64, old []byte) {
 			t.Errorf("%s of a damaged page: %v", what, err)
 		}
 	}
-	if b.h.TryReadAt(p, n*PageSize) || b.h.TryWriteAt(p, n*PageSize) {
+	if b.h.TryReadAt(p, n*PageSize) || b.h.TryWriteAt(p, n*PageSize) > 0 {
 		t.Error("a try got at a damaged page")
 	}
 	if n := b.c.evict(64); n > 15 {

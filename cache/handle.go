@@ -106,15 +106,16 @@ func (h *Handle) WriteAt(p []byte, off int64) (int, error) {
 	return h.m.write(p, off, true)
 }
 
-// TryWriteAt writes p at off if that takes no waiting. If it returns false a
-// part may have been written, and the caller should call WriteAt.
-func (h *Handle) TryWriteAt(p []byte, off int64) bool {
+// TryWriteAt writes as much of p, from its start, as takes no waiting, and returns
+// how much that is. The rest is for WriteAt, which says what is in the way. Written
+// twice, a part could undo what somebody has written there meanwhile.
+func (h *Handle) TryWriteAt(p []byte, off int64) (n int) {
 	if h.begin(off, int64(len(p))) != nil {
-		return false
+		return 0
 	}
 	defer h.calls.leave()
-	_, err := h.m.write(p, off, false)
-	return err == nil
+	n, _ = h.m.write(p, off, false)
+	return n
 }
 
 // Discard gives back the space of [off, off+n), which then reads as zeros.

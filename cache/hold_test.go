@@ -74,7 +74,7 @@ func TestHeldPagesRefuseOthers(t *testing.T) {
 			t.Errorf("%s of a held page: %v", what, err)
 		}
 	}
-	if b.h.TryWriteAt([]byte{9}, 3*PageSize) {
+	if b.h.TryWriteAt([]byte{9}, 3*PageSize) > 0 {
 		t.Error("TryWriteAt changed a held page")
 	}
 	if _, err := other.WriteAt([]byte{9}, 9*PageSize); !errors.Is(err, ErrPinned) {

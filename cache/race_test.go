@@ -94,7 +94,7 @@ func runConcurrent(t *testing.T, st Stability) {
 			defer locks[s].Unlock()
 			v := next.Add(1)
 			stamp(p, s, v)
-			if r.IntN(2) == 0 && h.TryWriteAt(p, int64(s)*512) {
+			if r.IntN(2) == 0 && h.TryWriteAt(p, int64(s)*512) == len(p) {
 				acked[s].Store(v)
 				return
 			}

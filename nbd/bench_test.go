@@ -18,7 +18,7 @@ func (f flat) Size() int64                                          { return int
 func (f flat) ReadAt(p []byte, off int64) (int, error)              { return copy(p, f.p[off:]), nil }
 func (f flat) WriteAt(p []byte, off int64) (int, error)             { return copy(f.p[off:], p), nil }
 func (f flat) TryReadAt(p []byte, off int64) bool                   { copy(p, f.p[off:]); return true }
-func (f flat) TryWriteAt(p []byte, off int64) bool                  { copy(f.p[off:], p); return true }
+func (f flat) TryWriteAt(p []byte, off int64) int                   { return copy(f.p[off:], p) }
 func (f flat) Discard(off, n int64) error                           { clear(f.p[off : off+n]); return nil }
 func (f flat) WriteZeroes(off, n int64) error                       { return f.Discard(off, n) }
 func (f flat) Prefetch(int64, int64) error                          { return nil }
@@ -96,7 +96,7 @@ func BenchmarkMiss(b *testing.B) {
 type missing struct{ flat }
 
 func (missing) TryReadAt([]byte, int64) bool  { return false }
-func (missing) TryWriteAt([]byte, int64) bool { return false }
+func (missing) TryWriteAt([]byte, int64) int  { return 0 }
 func (m missing) Open(string) (Export, error) { return m, nil }
 
 // A cached request allocates nothing: neither in the reader nor elsewhere.

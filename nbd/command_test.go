@@ -204,6 +204,30 @@ func TestExportErrors(t *testing.T) {
 	}
 }
 
+// What a write has done without waiting it does not do again when the rest has
+// come: that would undo what another connection was told is written meanwhile.
+func TestWriteIsDoneOnce(t *testing.T) {
+	for _, length := range []int{8192, inputSize + 4096} {
+		d := newDisk(4 << 20)
+		d.cached = func(off, _ int64) bool { return off == 0 }
+		cl := start(t, serving(d), Options{})
+		other := cl.connect(false)
+		d.before = func(call string, _, _ int64) error {
+			if call == "write" {
+				other.must(0, cmdWrite, 0, 512, bytes.Repeat([]byte{2}, 512))
+			}
+			return nil
+		}
+		one := cl.connect(false)
+		one.must(0, cmdWrite, 0, uint32(length), bytes.Repeat([]byte{1}, length))
+		got := one.must(0, cmdRead, 0, uint32(length), nil)
+		want := append(bytes.Repeat([]byte{2}, 512), bytes.Repeat([]byte{1}, length-512)...)
+		if !bytes.Equal(got, want) {
+			t.Errorf("a write of %d bytes, the first page without waiting: it reads %d, %d, %d", length, got[0], got[512], got[length-1])
+		}
+	}
+}
+
 // FUA is accepted on every command; on those that change something the range is
 // durable before the reply, whether the write hit, missed, or was long.
 func TestFUA(t *testing.T) {

@@ -48,10 +48,14 @@ type Export interface {
 	ReadAt(p []byte, off int64) (n int, err error)
 	WriteAt(p []byte, off int64) (n int, err error)
 
-	// TryReadAt and TryWriteAt do the same if it takes no waiting, and say
-	// whether they did. If not, nothing was done.
+	// TryReadAt does the same if it takes no waiting, and says whether it did. If
+	// not, p may have been changed.
 	TryReadAt(p []byte, off int64) bool
-	TryWriteAt(p []byte, off int64) bool
+
+	// TryWriteAt writes as much of p, from its start, as takes no waiting, and
+	// returns how much that is. That much is not written again: it could undo what
+	// another connection has written there meanwhile.
+	TryWriteAt(p []byte, off int64) (n int)
 
 	// Discard and WriteZeroes make a range read as zeros; Discard gives its
 	// space back and is quick, WriteZeroes keeps the space.

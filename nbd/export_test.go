@@ -136,12 +136,16 @@ func (h handle) TryReadAt(p []byte, off int64) bool {
 	return true
 }
 
-func (h handle) TryWriteAt(p []byte, off int64) bool {
-	if h.cached != nil && !h.cached(off, int64(len(p))) {
-		return false
-	}
-	h.write(p, off)
-	return true
+// TryWriteAt writes as far as pages are cached.
+func (h handle) TryWriteAt(p []byte, off int64) (n int) {
+	each(off, int64(len(p)), func(page, from, to int64) {
+		at, k := page*4096+from, int(to-from)
+		if at == off+int64(n) && (h.cached == nil || h.cached(at, int64(k))) {
+			h.write(p[n:n+k], at)
+			n += k
+		}
+	})
+	return n
 }
 
 func (h handle) Discard(off, n int64) error     { return h.zero("discard", off, n) }

@@ -31,7 +31,7 @@ func (cmd *command) fua() bool { return cmd.flags&cmdFlagFUA != 0 }
 type request struct {
 	command
 	charge  int64   // what it may hold in buffers
-	written bool    // the export has the data: only FUA is left
+	written int     // so much of the payload, from its start, the export has
 	payload *buffer // what WRITE writes
 	out     reply
 	buf     *buffer  // where out.data lies, unless in small
@@ -62,7 +62,7 @@ func (r *request) reserve(n int) []byte {
 func (r *request) free() {
 	r.payload.free()
 	r.buf.free()
-	r.payload, r.buf, r.written = nil, nil, false
+	r.payload, r.buf, r.written = nil, nil, 0
 	r.out = reply{}
 	requests.Put(r)
 }

@@ -89,16 +89,17 @@ func (c *conn) serveWrite(cmd command) error {
 		return midMessage(err)
 	}
 	p := c.in.take(n)
-	if !c.export.TryWriteAt(p, int64(cmd.off)) {
+	written := c.export.TryWriteAt(p, int64(cmd.off))
+	if written < n {
 		r := c.admit(cmd, int64(n))
-		r.payload = newBuffer(n)
+		r.payload, r.written = newBuffer(n), written
 		copy(r.payload.b, p)
 		c.work(r)
 		return nil
 	}
 	if cmd.fua() {
 		r := c.admit(cmd, 0)
-		r.written = true
+		r.written = n
 		c.work(r)
 		return nil
 	}
@@ -122,7 +123,7 @@ func (c *conn) serveLongWrite(cmd command) error {
 		return err
 	}
 	r.written = c.export.TryWriteAt(p, int64(cmd.off))
-	if r.written && !cmd.fua() {
+	if r.written == len(p) && !cmd.fua() {
 		r.out.data = r.small[:c.putDone(r.small[:], &cmd)]
 		c.send(r)
 		return nil

@@ -69,10 +69,11 @@ func (c *conn) change(r *request) error {
 	off, n := int64(r.off), int64(r.length)
 	switch r.typ {
 	case cmdWrite:
-		if r.written {
+		at := int64(r.written)
+		if at == n {
 			return nil
 		}
-		_, err := c.export.WriteAt(r.payload.b[:n], off)
+		_, err := c.export.WriteAt(r.payload.b[at:n], off+at)
 		return err
 	case cmdFlush:
 		return c.export.Sync()
