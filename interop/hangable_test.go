@@ -40,7 +40,8 @@ func newHangable(t *testing.T, size int64) *hangable {
 			t.Fatal(err)
 		}
 	}
-	h.server = command(context.Background(), t, "nbdfuse", h.path, "--socket-activation", "qemu-nbd", "-f", "raw", back)
+	// Without --discard=unmap a hole that is punched goes on reading as what was there.
+	h.server = command(context.Background(), t, "nbdfuse", h.path, "--socket-activation", "qemu-nbd", "--discard=unmap", "-f", "raw", back)
 	h.server.Stdout, h.server.Stderr = os.Stderr, os.Stderr
 	if err := h.server.Start(); err != nil {
 		t.Fatal(err)
