@@ -40,7 +40,9 @@ func (m *Mirror) checkpointLoop() {
 		}
 		if !m.stopping.Load() {
 			m.slog.Warn("journal: room could not be made; it is tried again", "error", err)
-			m.ring.bell.Sleep(resyncRetry)
+			// Whoever needs room or a flush sooner makes the room himself. The bell
+			// would not let it rest: a flush that fails rings it, this task's too.
+			m.ring.rests.Sleep(resyncRetry)
 		}
 	}
 }

@@ -1,11 +1,16 @@
 package mirror
 
 import (
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/faultdev"
+	"holdfast.dev/holdfast/internal/guard"
 )
 
 // Who asks for a flush while one runs shares the next with all others who did.
@@ -65,4 +70,45 @@ func TestStatusDoesNotWait(t *testing.T) {
 	get(t, m, 5*testRegion, 10)
 	held.Release()
 	wg.Wait()
+}
+
+// unflushed is a device of which so many flushes fail that are left.
+type unflushed struct {
+	device.Device
+	left atomic.Int64
+}
+
+func (d *unflushed) Flush() error {
+	if d.left.Add(-1) >= 0 {
+		return device.ErrIO
+	}
+	return d.Device.Flush()
+}
+
+// Flushes that fail on every leg are tried again at leisure: neither the task that
+// makes room in the journal nor a resync takes its own for a reason to hurry.
+func TestFailingFlushesAreTriedAtLeisure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		legs := ringed(t, 1, guard.CRC32C)
+		bad := &unflushed{Device: legs[0].Dev}
+		m, err := Open([]Leg{{legs[0].Name, bad}}, Options{Log: slog.New(slog.DiscardHandler)})
+		must(t, err)
+		m.Start()
+		batch(t, m, block(1, 1), block(5, 5))
+		put(t, m, 8*BlockSize, make([]byte, BlockSize))
+		const most = 1000 // in a minute, and then they succeed
+		bad.left.Store(most)
+		if m.Flush() == nil {
+			t.Error("a flush that fails succeeds")
+		}
+		time.Sleep(time.Minute)
+		if left := bad.left.Load(); left <= 0 || left > most-3 {
+			t.Errorf("%d flushes of %d that fail are left after a minute", left, most)
+		}
+		bad.left.Store(0)
+		m.Flush() // tells of the last that failed
+		must(t, m.Flush())
+		must(t, m.Close())
+		wantSound(t, legs)
+	})
 }

@@ -273,6 +273,7 @@ func (m *Mirror) stop() bool {
 	m.resync.rests.Ring()
 	m.scrub.alarm.Ring()
 	m.ring.bell.Ring()
+	m.ring.rests.Ring()
 	m.tasks.Wait()
 	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)

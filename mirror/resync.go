@@ -15,6 +15,10 @@ import (
 // could not be read or written.
 const resyncRetry = 10 * time.Second
 
+// resyncPause is how long it waits then though it is rung: each flush that fails on
+// every leg rings, and its own is one of these.
+const resyncPause = time.Second
+
 var errStopped = errors.New("resync was stopped")
 
 // resync is the state of the task that makes the legs equal again.
@@ -48,6 +52,7 @@ func (m *Mirror) resyncLoop() {
 		var wait time.Duration // until rung
 		if m.regions.awaitingCount.Load() > 0 || m.roll().joining != 0 {
 			wait = resyncRetry
+			m.resync.rests.Sleep(resyncPause)
 		}
 		m.resync.bell.Sleep(wait)
 	}

@@ -53,8 +53,8 @@ type ring struct {
 	// the pool, or if it has none, of CRC-32C, so that what is in the ring is
 	// checked in any pool.
 	binding guard.Binding
-	// bell wakes the task that makes room.
-	bell *seam.Alarm
+	// bell wakes the task that makes room; rests is for its rest after a failure.
+	bell, rests *seam.Alarm
 	// emptying is held, across I/O, by who makes room: there is one checkpoint at a
 	// time. taken is its buffer.
 	emptying seam.Mutex
@@ -71,7 +71,8 @@ func (r *ring) init(m *Mirror, mode JournalMode) {
 	if kind == guard.None {
 		kind = guard.CRC32C
 	}
-	r.mode, r.binding, r.bell = mode, guard.NewBinding(kind, m.pool), seam.NewAlarm()
+	r.mode, r.binding = mode, guard.NewBinding(kind, m.pool)
+	r.bell, r.rests = seam.NewAlarm(), seam.NewAlarm()
 	r.healing.ended = seam.NewCond(&r.healing.mu)
 }
 
