@@ -48,6 +48,21 @@ func seed(t *testing.T) int64 {
 	return s
 }
 
+// lastingOf returns how long a test is to run: what the variable of the environment
+// says, or what a test takes of which it says nothing.
+func lastingOf(t *testing.T, variable string, otherwise time.Duration) time.Duration {
+	t.Helper()
+	given := os.Getenv(variable)
+	if given == "" {
+		return otherwise
+	}
+	lasting, err := time.ParseDuration(given)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return lasting
+}
+
 // left holds what was left out and why.
 var left struct {
 	sync.Mutex

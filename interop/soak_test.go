@@ -90,13 +90,7 @@ type soak struct {
 // takes as long as HOLDFAST_SOAK says, which make soak sets.
 func TestSoak(t *testing.T) {
 	slow(t, "half a minute or more")
-	lasting := soakShort
-	if given := os.Getenv("HOLDFAST_SOAK"); given != "" {
-		var err error
-		if lasting, err = time.ParseDuration(given); err != nil {
-			t.Fatalf("HOLDFAST_SOAK: %v", err)
-		}
-	}
+	lasting := lastingOf(t, "HOLDFAST_SOAK", soakShort)
 	k := &soak{t: t, random: newRandom(seed(t)), ledger: newLedger(ledgerSize), count: map[string]int{}}
 	k.pool = newPool(t, poolOptions{size: "1GiB", build: checked})
 	k.pool.configure(`
