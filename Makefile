@@ -2,6 +2,7 @@
 # make test    checks everything; installs what it lacks first, on Debian
 # make explore  the code in every order, and every mutant found
 # make soak    a pool in a rough place for SOAKTIME: fio, kills, rot, pulled legs, scrubs
+# make linear  histories of contended sectors, checked for LINEARTIME
 # make hunt    the tests that choose at random, HUNTS times, each with a seed of its own
 # make bench   Holdfast and its peers side by side; the report goes to build/bench
 # make bench-quick   the same, what the bars need only, in under three minutes
@@ -14,10 +15,11 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 1h
+LINEARTIME ?= 1h
 HUNTS ?= 10
 BENCH ?=
 
-.PHONY: build run test prepare style vet race cuts explore interop mapped soak hunt fuzz clean bench bench-quick bench-smoke bench-prepare
+.PHONY: build run test prepare style vet race cuts explore interop mapped soak linear hunt fuzz clean bench bench-quick bench-smoke bench-prepare
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o holdfast ./cmd/holdfast
@@ -75,9 +77,14 @@ mapped:
 soak: prepare
 	HOLDFAST_INTEROP=1 HOLDFAST_SOAK=$(SOAKTIME) go test -count=1 -timeout 0 -v -run '^TestSoak$$' ./interop
 
+# Many clients on few sectors, errors and kills: each sector's history must have an
+# order. A wrong one is printed, and drawn under build.
+linear: prepare
+	HOLDFAST_INTEROP=1 HOLDFAST_LINEAR=$(LINEARTIME) go test -race -count=1 -timeout 0 -v -run '^TestLinear' ./interop
+
 hunt: prepare
 	go test -race -tags invariants -count=$(HUNTS) -timeout 0 ./...
-	HOLDFAST_INTEROP=1 go test -race -count=$(HUNTS) -timeout 0 -v -run 'Kill|Kernel|Fio' ./interop
+	HOLDFAST_INTEROP=1 go test -race -count=$(HUNTS) -timeout 0 -v -run 'Kill|Kernel|Fio|Linear' ./interop
 
 # What it measures and how to read it is in docs/performance.md. BENCH are more
 # flags, such as BENCH='-only 4k -rounds 7'.

@@ -30,6 +30,7 @@ const (
 	cmdTrim        = 4
 	cmdWriteZeroes = 6
 	flagFUA        = 1
+	flagNoHole     = 2
 )
 
 // errConnection says that the server is gone, in whatever way that shows.

@@ -20,11 +20,15 @@
 //   - H3: after resync the legs are equal.
 //   - H4: the bytes that a resync copies follow the dirty regions, not the size
 //     of the volume.
+//   - H1, H2, and between crashes that all clients see the versions of a sector in
+//     one order, in which each begins before its write is acknowledged: a model of
+//     one sector, and a checker of linearizability.
 //   - H11: memory stays within the budget of the cache.
 //
 // # Fault model
 //
 // SIGKILL of the server, and in the kernel's test of the client's machine too; a
-// leg whose file system stops answering, and may answer late. What reached the operating system stays there: a loss of power is the subject
-// of other tests, on simulated disks.
+// leg whose file system stops answering, and may answer late. What reached the
+// operating system stays there: a loss of power is the subject of other tests, on
+// simulated disks.
 package interop
