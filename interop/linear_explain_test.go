@@ -87,11 +87,15 @@ func asText(ops []porcupine.Operation, last int64) string {
 	}
 	fmt.Fprintf(&b, "%12s %12s  %-8s %s\n", "asked, us", "answered", "client", "what")
 	for _, op := range ops {
+		asked := op.Call
+		if in := op.Input.(input); in.kind == kindFlush {
+			asked = in.sent
+		}
 		what := describe(op.Input.(input), op.Output.(output))
 		if op.Return == last {
 			what += "   <- the last answer"
 		}
-		fmt.Fprintf(&b, "%12.1f %12.1f  %-8d %s\n", float64(op.Call)/1e3, float64(op.Return)/1e3, op.ClientId, what)
+		fmt.Fprintf(&b, "%12.1f %12.1f  %-8d %s\n", float64(asked)/1e3, float64(op.Return)/1e3, op.ClientId, what)
 	}
 	return b.String()
 }
