@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -236,6 +237,10 @@ func (a *Attachment) tryWriteFault(n, most int64, grant func(first, count int64)
 		pg := a.m.page(n + i)
 		pg.unlock(0, 0)
 	}
+	if mutant.On(mutant.NotifiedAfter) && err == nil && !seen.has(reserved) {
+		seam.Point("cache.notify", uint64(n))
+		err = a.m.backing.Reserve(n*PageSize, PageSize)
+	}
 	if a.async != nil && seen.has(amapped) {
 		a.m.settle(n, n+opened+entered)
 	}
@@ -276,7 +281,9 @@ func (a *Attachment) openToWrite(n int64, wait bool) (word, error) {
 		pg.waitWriteback()
 		return 0, errAgain
 	}
-	if err := m.reserve(&pg, &adm); err != nil {
+	if mutant.On(mutant.NotifiedAfter) {
+		adm.dirty = adm.dirty && w.has(reserved)
+	} else if err := m.reserve(&pg, &adm); err != nil {
 		return 0, err
 	}
 	seam.Point("cache.writefault", uint64(n))

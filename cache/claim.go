@@ -51,6 +51,10 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 			n = end
 			break
 		}
+		if mutant.On(mutant.ToWriteClearedEarly) {
+			m.tags.towrite.clear(next)
+			seam.Point("cache.look", uint64(next))
+		}
 		r := g.collect(set, next, end)
 		n = next + max(1, r.count)
 		if r.count > 0 {
@@ -91,7 +95,7 @@ func (m *Mapping) collect(set *tree, n, end int64, how walk) run {
 		pg.unlock(0, 0)
 		return m.collect(set, n, end, how)
 	}
-	if w.valid() != allSectors {
+	if w.valid() != allSectors || mutant.On(mutant.MappedNotMoved) {
 		r.mask = w.dirty()
 	}
 	r.count = 1
@@ -152,6 +156,10 @@ func (m *Mapping) lockForWriteOut(pg *page, how walk) bool {
 		if !w.has(writeback) && (how.retry || !w.has(failed)) {
 			return true
 		}
+		if mutant.On(mutant.ShadowWrittenEarly) && w.has(shadow) {
+			m.writeShadow(pg)
+			return false
+		}
 		pg.unlock(0, 0)
 		if !how.wait {
 			return false
@@ -165,6 +173,9 @@ func (m *Mapping) lockForWriteOut(pg *page, how walk) bool {
 // for the run: what was stored until then is what is written, or copied. Requires
 // the pages locked, dirty or pinned, and not under write-out.
 func (r *run) claim() {
+	if mutant.On(mutant.GuardBeforeProtect) {
+		r.sumFrames()
+	}
 	r.protect()
 	if r.copied != nil {
 		copy(r.copied.mem[:], r.m.arena.frames(r.n, r.count))
@@ -209,7 +220,7 @@ func (p *page) claim(set word) {
 func (r *run) protect() {
 	mapped, silent, first := false, false, r.n
 	flush := func(end int64) {
-		if mapped {
+		if mapped && !mutant.On(mutant.MappedNotMoved) {
 			r.m.protect(first, end-first)
 		}
 		mapped, first = false, end

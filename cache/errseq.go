@@ -1,6 +1,9 @@
 package cache
 
-import "holdfast.dev/holdfast/internal/seam"
+import (
+	"holdfast.dev/holdfast/internal/mutant"
+	"holdfast.dev/holdfast/internal/seam"
+)
 
 // errseq remembers the last write-out error of a mapping and how many there
 // were, so that each watcher is told of it once (Linux: lib/errseq.c).
@@ -40,7 +43,7 @@ func (e *errseq) sample() cursor {
 func (e *errseq) check(c *cursor) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if *c == cursor(e.seq) {
+	if *c == cursor(e.seq) || mutant.On(mutant.ErrorToldOnce) && e.seen {
 		return nil
 	}
 	*c = cursor(e.seq)

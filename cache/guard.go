@@ -7,6 +7,8 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/mutant"
+	"holdfast.dev/holdfast/internal/seam"
 )
 
 // A page's guard is the CRC-32C of what readers see of it: of its shadow where it
@@ -84,9 +86,19 @@ func (m *Mapping) overwrite(pg *page, w word, a int, p []byte) (clear, set word)
 	return damaged, guarded
 }
 
+// sumFrames takes the sums of the run's frames as they are before write access is
+// taken away: a mistake.
+func (r *run) sumFrames() {
+	r.prepareSums()
+	for i := int64(0); r.sums != nil && i < r.count; i++ {
+		r.sums[i] = guard.Sum(r.m.arena.frames(r.n+i, 1))
+	}
+	seam.Point("cache.sums", uint64(r.n))
+}
+
 // prepareSums gives a run of whole pages room for their sums.
 func (r *run) prepareSums() {
-	if r.mask == 0 && !r.m.c.o.Unguarded {
+	if r.mask == 0 && r.sums == nil && !r.m.c.o.Unguarded {
 		r.sums = sumsPool.Get().(*sums)
 	}
 }
@@ -109,7 +121,9 @@ func (r *run) takeSum(pg *page, i int64) word {
 		r.sums[i] = *pg.sum()
 		return 0
 	}
-	r.sums[i] = guard.Sum(r.bytes()[i*PageSize:][:PageSize])
+	if !mutant.On(mutant.GuardBeforeProtect) {
+		r.sums[i] = guard.Sum(r.bytes()[i*PageSize:][:PageSize])
+	}
 	if !can {
 		return 0
 	}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -184,6 +185,12 @@ func (p *page) wait(ok func(word) bool) {
 		w := p.load()
 		if ok(w) || w.has(sealed) {
 			return
+		}
+		if mutant.On(mutant.WakeUpLost) {
+			seam.Point("cache.sleep", uint64(p.n))
+			p.word.Or(uint64(waiters))
+			q.changed.Wait()
+			continue
 		}
 		if w.has(waiters) || p.swap(w, w|waiters) {
 			q.changed.Wait()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -171,11 +172,15 @@ func (c *Cache) prune() {
 func (c *Cache) pick(e entry, fromMain bool) (page, bool) {
 	pg, ok := e.m.find(e.n)
 	invariants.Check(ok, "cache: page %d is queued but has no leaf", e.n)
+	chosen := pg.load()
 	if !pg.tryLockDrained() {
 		c.queues.putBack(e, fromMain)
 		return page{}, false
 	}
 	w := pg.load()
+	if mutant.On(mutant.ReclaimUnchecked) {
+		w = chosen
+	}
 	if !w.has(present) {
 		pg.unqueue()
 		pg.unlock(0, 0)

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"sync"
 
 	"holdfast.dev/holdfast/internal/invariants"
@@ -59,4 +60,24 @@ func (m *Mapping) fold(pg *page) {
 	copy(m.arena.frames(pg.n, 1), buf[:])
 	pagePool.Put(buf)
 	m.c.uncharge(1)
+}
+
+// writeShadow writes a page's shadow out beside its original, and takes the page for
+// clean if nothing was written to it meanwhile: a mistake. Requires the page locked,
+// and unlocks it.
+func (m *Mapping) writeShadow(pg *page) {
+	copied := bytes.Clone(m.shadows.get(pg.n))
+	pg.unlock(0, 0)
+	_, err := m.backing.WriteAt(copied, pg.n*PageSize)
+	pg.waitWriteback()
+	pg.lock()
+	w := pg.load()
+	if err != nil || w.dirty() == 0 || w.has(writeback) || !bytes.Equal(m.arena.frames(pg.n, 1), copied) {
+		pg.unlock(0, 0)
+		return
+	}
+	r := run{m: m, n: pg.n, count: 1}
+	r.claim()
+	r.complete(nil)
+	r.giveBack()
 }

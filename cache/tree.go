@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -72,6 +73,11 @@ func (t *tree) setWord(w int64, mask uint64) {
 	c.words[i] |= mask
 	if was != 0 {
 		return
+	}
+	if mutant.On(mutant.SummaryLate) {
+		c.mu.Unlock()
+		seam.Point("cache.summary", uint64(w*64))
+		c.mu.Lock()
 	}
 	empty := c.empty()
 	c.summary[i/64] |= 1 << (i % 64)

@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -94,7 +95,7 @@ func (r *run) complete(err error) {
 }
 
 func (r *run) completePage(pg *page, err error) {
-	m, t, bad := r.m, r.m.tags, err != nil
+	m, t, bad := r.m, r.m.tags, err != nil && !mutant.On(mutant.FailedIsClean)
 	clear, set := writeback|snapped, word(0)
 	w := pg.load()
 	invariants.Check(w.has(writeback), "cache: page %d completed twice: %v", pg.n, w)

@@ -2,7 +2,10 @@
 // it: each is served by one run of the work that began after he asked.
 package groupcommit
 
-import "holdfast.dev/holdfast/internal/seam"
+import (
+	"holdfast.dev/holdfast/internal/mutant"
+	"holdfast.dev/holdfast/internal/seam"
+)
 
 // Group runs one piece of work for many callers, one run at a time. The zero
 // Group is not usable: call Init.
@@ -28,6 +31,12 @@ func (g *Group) Do(work func() error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.next; r != nil {
+		for !r.done {
+			g.changed.Wait()
+		}
+		return r.err
+	}
+	if r := g.running; r != nil && mutant.On(mutant.FlushJoined) {
 		for !r.done {
 			g.changed.Wait()
 		}

@@ -46,7 +46,7 @@ var helpers = map[string][]string{
 	"internal/seam":        {},
 	"internal/mutant":      {},
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
-	"internal/groupcommit": {"internal/invariants", "internal/seam"},
+	"internal/groupcommit": {"internal/invariants", "internal/mutant", "internal/seam"},
 	"internal/guard":       {},
 	"internal/limitlog":    {},
 	"internal/eventlog":    {},
