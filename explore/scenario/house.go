@@ -50,6 +50,8 @@ type house struct {
 	mapping *cache.Mapping
 	vol     *cache.Handle
 	owner   *owner
+	// faulted says that an operation of a disk has failed.
+	faulted bool
 }
 
 var quiet = slog.New(slog.DiscardHandler)

@@ -29,6 +29,7 @@ func (d mains) before(op string, off int64) error {
 	}
 	if d.h.o.faults && x.Choose(explore.Fault, 2) == 1 {
 		x.Note("%s fails to %s at %d", d.Name(), op, off)
+		d.h.faulted = true
 		return &device.OpError{Op: op, Name: d.Name(), Off: off, Err: device.ErrIO}
 	}
 	return nil
