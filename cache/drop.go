@@ -58,11 +58,13 @@ func (m *Mapping) takeAway(first, end int64, how func(off, n int64) error) error
 	if n, ok := m.tags.held.next(first, end); ok {
 		return m.heldError(n)
 	}
-	if err := m.dropPages(first, end); err != nil {
+	pinned, err := m.dropPages(first, end)
+	defer m.zeroAgain(pinned)
+	if err != nil {
 		return err
 	}
 	seam.Point("cache.takeaway", uint64(first))
-	err := how(first*PageSize, (end-first)*PageSize)
+	err = how(first*PageSize, (end-first)*PageSize)
 	// What was done has to be flushed, even if it was done in part.
 	m.tags.unstable.note()
 	if err != nil {
@@ -87,9 +89,9 @@ func (m *Mapping) nextPresent(n, end int64) (page, bool) {
 }
 
 // dropPages drops the present pages of [first, end), dirty ones too, after what
-// is being written out of them is done. A pinned page cannot go: it is zeroed.
-// Requires the range held exclusively.
-func (m *Mapping) dropPages(first, end int64) error {
+// is being written out of them is done. A pinned page cannot go: it is zeroed, and
+// the caller has it zeroed again. Requires the range held exclusively.
+func (m *Mapping) dropPages(first, end int64) (pinned []page, err error) {
 	batch := make([]page, 0, reclaimBatch)
 	flush := func() { m.dropDirty(batch); batch = batch[:0] }
 	defer flush()
@@ -107,28 +109,51 @@ func (m *Mapping) dropPages(first, end int64) error {
 			pg.unlock(0, 0)
 		case w.has(pinsMask):
 			if err := m.zeroPinned(&pg, w); err != nil {
-				return err
+				return pinned, err
 			}
+			pinned = append(pinned, pg)
 		default:
 			batch = append(batch, pg)
 		}
 	}
-	return nil
+	return pinned, nil
 }
 
-// zeroPinned makes a pinned page zeros, and unlocks it. Requires the page locked
-// and drained, and w its word.
+// zeroPinned makes a pinned page zeros, pins it to write, and unlocks it. Unlike a
+// page that has gone it can be written to and written out before the backing has
+// been told to zero it, and would then be clean with other bytes than the backing
+// has: so it counts as dirty until zeroAgain. Requires the page locked and drained,
+// and w its word.
 func (m *Mapping) zeroPinned(pg *page, w word) error {
+	if w&wpinsMask == wpinsMask {
+		pg.unlock(0, 0)
+		return fmt.Errorf("cache: %s: zeroing the page at %d: %w", m.o.Name, pg.n*PageSize, ErrTooManyPins)
+	}
 	if !w.has(reserved) {
 		if err := m.reserve(pg, &admission{}); err != nil {
 			return err
 		}
 		m.countDirty()
 	}
-	cure, known := m.overwrite(pg, w, 0, zeros[:])
+	w += wpinOne
+	cure, _ := m.overwrite(pg, w, 0, zeros[:])
 	m.tags.dirty.set(pg.n)
-	pg.unlock(cure, reserved|known|dirtyBits(allSectors))
+	m.tags.pinned.set(pg.n)
+	pg.unlock(cure|wpinsMask, w&wpinsMask|reserved|dirtyBits(allSectors))
 	return nil
+}
+
+// zeroAgain ends what zeroPinned began, when the backing has been told: the pages are
+// zeros once more, and dirty. What was written to them in between comes before that,
+// even if a sync has made it durable: the backing may have zeroed it since.
+func (m *Mapping) zeroAgain(pages []page) {
+	for i := range pages {
+		pg := &pages[i]
+		pg.lock()
+		pg.drain()
+		m.overwrite(pg, pg.load(), 0, zeros[:])
+		m.unpinWrite(pg, allSectors)
+	}
 }
 
 // lockToDrop waits for a page that is not under write-out and not in use.

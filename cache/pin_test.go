@@ -215,6 +215,37 @@ func TestPinsAgainstDiscardAndTruncate(t *testing.T) {
 	}
 }
 
+// What is written to a pinned page while it is discarded, and written out before the
+// backing has discarded it, is gone, from memory too: the two do not differ.
+func TestPinnedPageIsWrittenOutUnderDiscard(t *testing.T) {
+	for _, mode := range []PinMode{PinRead, PinWrite} {
+		for name, fails := range map[string]error{"done": nil, "failed": errDevice} {
+			t.Run(name, func(t *testing.T) {
+				b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+				b.write(fill(4*PageSize, 1), 0)
+				p := b.pin(PageSize, PageSize, mode)
+				b.s.setBefore(func(op string, off, n int64) {
+					if op == "discard" {
+						b.write(fill(PageSize, 2), PageSize)
+						b.c.writeSome(64)
+						b.expectStored(1, 2)
+					}
+				})
+				b.s.fail("discard", fails)
+				if err := b.h.Discard(0, 4*PageSize); !errors.Is(err, fails) {
+					t.Fatal(err)
+				}
+				p.ReleaseUnchanged()
+				b.sync()
+				b.expectStored(1, b.read(PageSize, PageSize)[0])
+				if b.s.outstanding() != 0 || b.c.Stats().Dirty != 0 || !b.m.Quiet(0, 64*PageSize) {
+					t.Errorf("%d reserved, %+v", b.s.outstanding(), b.c.Stats())
+				}
+			})
+		}
+	}
+}
+
 // Close of a handle waits for its pins: their memory would be gone.
 func TestCloseWaitsForPins(t *testing.T) {
 	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})

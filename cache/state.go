@@ -72,6 +72,7 @@ const (
 //	any               amapped, not guarded      Attachment.ReadFault, WriteFault
 //	amapped           dirty                     soil (async.go), after a Collect
 //	any               pinned, and back          Handle.Pin, Pin.Release (pin.go)
+//	pinned            dirty, pinned to write    zeroPinned (drop.go), until zeroAgain
 //	clean             absent                    evict (reclaim.go)
 //	any but writeback absent                    drop (drop.go)
 type word uint64

@@ -6,7 +6,10 @@ import "holdfast.dev/holdfast/explore"
 
 // All returns every scenario.
 func All() []*explore.Scenario {
-	return []*explore.Scenario{sync2004}
+	return []*explore.Scenario{
+		sync2004,
+		discardPinned,
+	}
 }
 
 // scenario is a story that begins in a house built by a plan.
