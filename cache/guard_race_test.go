@@ -51,8 +51,8 @@ const alarmPages = 2 * MinBudget / PageSize
 func newAlarms(t *testing.T, st Stability) *alarms {
 	b := newBench(t, alarmPages, Options{Interval: time.Millisecond, Age: time.Millisecond, DirtyLimit: MinBudget / 4}, MappingOptions{Stability: st})
 	b.s.setBefore(func(op string, off, n int64) {
-		if op == "write" && off/PageSize%5 == 0 {
-			time.Sleep(50 * time.Microsecond) // long enough to be met under write-out
+		if op == "discard" || op == "write" && off/PageSize%5 == 0 {
+			time.Sleep(50 * time.Microsecond) // long enough to be met under way
 		}
 	})
 	other := newBench(t, 4, Options{Manual: true}, MappingOptions{})
