@@ -8,13 +8,29 @@ import "holdfast.dev/holdfast/explore"
 func All() []*explore.Scenario {
 	return []*explore.Scenario{
 		sync2004,
+		mapped2006("mapped-2006", false),
+		mapped2006("mapped-2006-async", true),
+		notify2006b,
+		shadow2008c,
+		truncate2009,
+		guard2010("guard-2010", false),
+		guard2010("guard-2010-async", true),
+		failed2018,
+		twoSyncs,
+		neighbours,
+		reclaimed,
+		toldAll,
 		discardPinned,
 	}
 }
 
 // scenario is a story that begins in a house built by a plan.
 func scenario(name, story string, o plan, run func(h *house)) *explore.Scenario {
-	s := &explore.Scenario{Name: name, Story: story, Prepare: prepare(o), Run: func(x *explore.Execution) { run(build(x, o)) }}
+	s := &explore.Scenario{Name: name, Story: story, Prepare: prepare(o), Run: func(x *explore.Execution) {
+		h := build(x, o)
+		run(h)
+		h.told = true
+	}}
 	if o.cuts {
 		s.Cuts = 1
 	}

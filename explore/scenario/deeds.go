@@ -52,6 +52,12 @@ func (h *house) writeOut(page int64) {
 	h.failedUnlessFaulted("a write-out", h.mapping.SyncRange(page*cache.PageSize, cache.PageSize))
 }
 
+// powerFails cuts the power, whoever is doing what.
+func (h *house) powerFails() {
+	h.x.Note("the power fails")
+	h.supply.Cut()
+}
+
 // settled syncs until that succeeds, and checks what is in memory, what is on the
 // disk, and what the owner has agreed to: with nothing going on they agree.
 func (h *house) settled() {

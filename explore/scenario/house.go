@@ -52,6 +52,8 @@ type house struct {
 	owner   *owner
 	// faulted says that an operation of a disk has failed.
 	faulted bool
+	// told says that the story has come to its end.
+	told bool
 }
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -93,7 +95,11 @@ func (h *house) open() (err error) {
 		return err
 	}
 	c := h.cache
-	h.x.AtEnd(func() { c.Abandon() })
+	h.x.AtEnd(func() {
+		if h.told { // otherwise there are calls that never return
+			c.Abandon()
+		}
+	})
 	h.owner = newOwner(h, below)
 	if h.mapping, err = h.cache.Map(h.owner, cache.MappingOptions{Name: "vol", Stability: h.o.stability}); err != nil {
 		return err
