@@ -8,19 +8,18 @@ import "holdfast.dev/holdfast/explore"
 func All() []*explore.Scenario {
 	return []*explore.Scenario{
 		sync2004,
-		mapped2006("mapped-2006", false),
-		mapped2006("mapped-2006-async", true),
+		mapped2006, mapped2006Async,
 		notify2006b,
 		shadow2008c,
 		truncate2009,
-		guard2010("guard-2010", false),
-		guard2010("guard-2010-async", true),
+		guard2010, guard2010Async,
 		failed2018,
 		twoSyncs,
 		neighbours,
 		reclaimed,
 		toldAll,
-		discardPinned,
+		asyncReclaimed, asyncDiscarded, asyncPinned, asyncWritten,
+		discardPinned, discardSynced,
 	}
 }
 
@@ -52,7 +51,19 @@ func Named(name string) *explore.Scenario {
 
 // shows says in which scenarios each mutant is looked for.
 var shows = map[string][]*explore.Scenario{
-	"2004": {sync2004},
+	"2004":              {sync2004},
+	"2006":              {mapped2006, mapped2006Async},
+	"2006b":             {notify2006b},
+	"2008c":             {shadow2008c},
+	"2009":              {truncate2009},
+	"2010":              {guard2010, guard2010Async},
+	"2018":              {failed2018},
+	"summary-late":      {neighbours},
+	"towrite-early":     {twoSyncs},
+	"flush-joined":      {twoSyncs},
+	"wake-up-lost":      {twoSyncs, sync2004},
+	"reclaim-unchecked": {reclaimed},
+	"told-once":         {toldAll},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.

@@ -5,6 +5,7 @@ package scenario
 import (
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/explore"
 )
 
 // reclaim has the cache drop pages that can leave.
@@ -55,6 +56,7 @@ func (h *house) writeOut(page int64) {
 // powerFails cuts the power, whoever is doing what.
 func (h *house) powerFails() {
 	h.x.Note("the power fails")
+	h.x.Touch(explore.Disks)
 	h.supply.Cut()
 }
 

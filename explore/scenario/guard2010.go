@@ -10,7 +10,12 @@ import "holdfast.dev/holdfast/explore"
 // leave some window?" The guard goes with the page to a device that checks it. Taken
 // before write access is taken away it is of bytes that a store has changed since: the
 // device then accuses a page with which nothing is wrong.
-func guard2010(name string, async bool) *explore.Scenario {
+var (
+	guard2010      = guardWhileStored("guard-2010", false)
+	guard2010Async = guardWhileStored("guard-2010-async", true)
+)
+
+func guardWhileStored(name string, async bool) *explore.Scenario {
 	return scenario(name,
 		"A mapped page is stored to while its guard is taken, and the device checks it (2010).",
 		plan{pages: 2},

@@ -11,7 +11,12 @@ import "holdfast.dev/holdfast/explore"
 // were dirty". What the program stored has to be among them, whenever it stored it: the
 // last store is in the program's page table only, and has to be moved to the page before
 // the write-out.
-func mapped2006(name string, async bool) *explore.Scenario {
+var (
+	mapped2006      = mappedParts("mapped-2006", false)
+	mapped2006Async = mappedParts("mapped-2006-async", true)
+)
+
+func mappedParts(name string, async bool) *explore.Scenario {
 	return scenario(name,
 		"Parts of a mapped page are written out by their writer, who knows nothing of the stores (2006).",
 		plan{pages: 2},

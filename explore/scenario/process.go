@@ -53,6 +53,7 @@ func (h *house) process(async bool) *process {
 }
 
 func (p *process) at(page int64) *entry {
+	p.h.x.Touch(p)
 	if p.table[page] == nil {
 		p.table[page] = new(entry)
 	}
@@ -129,6 +130,7 @@ func (p *process) Protect(first, count int64) {
 
 // Collect implements cache.AsyncMapper.
 func (p *process) Collect(first, count int64, stored func(first, count int64)) {
+	p.h.x.Touch(p)
 	for n := first; n < first+count; n++ {
 		if e := p.table[n]; e != nil && e.dirty {
 			e.dirty = false
