@@ -190,15 +190,18 @@ type Mapping struct {
 	size atomic.Int64
 	// ranges is held shared by fills and by writes that install a page, and
 	// exclusively by what takes pages away for good.
-	ranges  *rangelock.Lock
+	ranges *rangelock.Lock
+	// leaving is held exclusively from before pages are taken away until the backing
+	// has been told, and shared for a moment by a sync that may have missed them.
+	leaving *rangelock.Lock
 	shadows shadows
 	errs    errseq
 	streams streams
 	// background has the tasks that read ahead.
-	background  seam.Group
-	flushes     groupcommit.Group
-	flushFaults flushFaults
-	retry       retryTimer
+	background seam.Group
+	flushes    groupcommit.Group
+	faults     faults
+	retry      retryTimer
 	// exposed says that others have had the memory: see Attachment. It is set with
 	// exposing held, which claims of frames hold too.
 	exposed  atomic.Bool
@@ -238,7 +241,7 @@ func (c *Cache) Map(b Backing, o MappingOptions) (*Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Mapping{c: c, o: o, backing: b, arena: a, leaves: newLeaves(pages), tags: newTags(pages), ranges: rangelock.New()}
+	m := &Mapping{c: c, o: o, backing: b, arena: a, leaves: newLeaves(pages), tags: newTags(pages), ranges: rangelock.New(), leaving: rangelock.New()}
 	m.size.Store(size)
 	m.shadows.init()
 	m.flushes.Init()

@@ -52,7 +52,8 @@
 //     stores are not announced he has agreed to all beforehand.
 //  3. While a page is not locked its tags agree with its word.
 //  4. A sync that starts after a write was acknowledged returns nil only if the
-//     backing has made that write durable, whoever else wrote the page out.
+//     backing has made that write durable, or what took its page away since, whoever
+//     else wrote the page out.
 //  5. A page whose write-out failed is dirty; a page whose flush failed becomes
 //     dirty again. Neither leaves memory unless it is discarded.
 //  6. The pages present and the shadows together stay within the budget; the
@@ -72,7 +73,7 @@
 //
 //	Handle.mu, Hold.mu, Pin.mu, Cache.mu
 //	  flush group (sync.go)
-//	    range of a mapping (ranges)
+//	    range of a mapping (ranges), then leaving
 //	      a snapshot buffer
 //	      page locks, ascending
 //	        Mapping.exposing

@@ -58,19 +58,30 @@ func (m *Mapping) takeAway(first, end int64, how func(off, n int64) error) error
 	if n, ok := m.tags.held.next(first, end); ok {
 		return m.heldError(n)
 	}
+	leaving := m.leaving.Acquire(first*PageSize, (end-first)*PageSize, rangelock.Exclusive)
+	defer m.leaving.Release(leaving)
 	pinned, err := m.dropPages(first, end)
 	defer m.zeroAgain(pinned)
-	if err != nil {
-		return err
+	if err == nil {
+		seam.Point("cache.takeaway", uint64(first))
+		err = how(first*PageSize, (end-first)*PageSize)
+		// What was done has to be flushed, even if it was done in part.
+		m.tags.unstable.note()
 	}
-	seam.Point("cache.takeaway", uint64(first))
-	err = how(first*PageSize, (end-first)*PageSize)
-	// What was done has to be flushed, even if it was done in part.
-	m.tags.unstable.note()
 	if err != nil {
-		return fmt.Errorf("cache: %s: zeroing %d bytes at %d: %w", m.o.Name, (end-first)*PageSize, first*PageSize, err)
+		err = fmt.Errorf("cache: %s: zeroing %d bytes at %d: %w", m.o.Name, (end-first)*PageSize, first*PageSize, err)
+		m.faults.lose(err)
 	}
-	return nil
+	return err
+}
+
+// awaitLeaving returns when no page of [first, end) that had left memory for good when
+// it was called may still be what it was before in the backing. The caller may hold
+// nothing.
+func (m *Mapping) awaitLeaving(first, end int64) {
+	if first < end {
+		m.leaving.Release(m.leaving.Acquire(first*PageSize, (end-first)*PageSize, rangelock.Shared))
+	}
 }
 
 // nextPresent returns the first page of [n, end) that has a frame.
@@ -127,7 +138,7 @@ func (m *Mapping) dropPages(first, end int64) (pinned []page, err error) {
 func (m *Mapping) zeroPinned(pg *page, w word) error {
 	if w&wpinsMask == wpinsMask {
 		pg.unlock(0, 0)
-		return fmt.Errorf("cache: %s: zeroing the page at %d: %w", m.o.Name, pg.n*PageSize, ErrTooManyPins)
+		return fmt.Errorf("the page at %d: %w", pg.n*PageSize, ErrTooManyPins)
 	}
 	if !w.has(reserved) {
 		if err := m.reserve(pg, &admission{}); err != nil {

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -208,6 +209,63 @@ func TestOwnerRefuses(t *testing.T) {
 	b.sync()
 	if b.s.outstanding() != 0 || b.c.Stats().Dirty != 0 {
 		t.Errorf("%d pages reserved, %+v", b.s.outstanding(), b.c.Stats())
+	}
+}
+
+// A sync that comes when a dirty page has left memory to be discarded does not say yes
+// before the backing has discarded it, and says so if that fails: what the backing has
+// is older than what was written before the sync.
+func TestSyncMeetsDiscard(t *testing.T) {
+	for name, take := range map[string]func(b *bench) error{
+		"discard":  func(b *bench) error { return b.h.Discard(0, PageSize) },
+		"truncate": func(b *bench) error { return b.m.Truncate(0, WaitPinned) },
+	} {
+		for _, fails := range []error{nil, errDevice} {
+			t.Run(fmt.Sprintf("%s, %v", name, fails), func(t *testing.T) {
+				b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+				b.write(fill(PageSize, 1), 0)
+				synced := make(chan error, 1)
+				b.s.fail("discard", fails)
+				b.s.setBefore(func(op string, off, n int64) {
+					if op != "discard" {
+						return
+					}
+					go func() { synced <- b.h.Sync() }()
+					select {
+					case err := <-synced:
+						t.Errorf("the sync went past the discard: %v", err)
+						synced <- err
+					case <-time.After(10 * time.Millisecond):
+					}
+				})
+				if err := take(b); !errors.Is(err, fails) {
+					t.Fatal(err)
+				}
+				if err := <-synced; !errors.Is(err, fails) {
+					t.Errorf("the discard: %v; the sync: %v", fails, err)
+				}
+				b.sync()
+			})
+		}
+	}
+}
+
+// What was written of a page waits for a flush though the page was discarded since: the
+// sync that wrote it has yet to flush.
+func TestDiscardedPageAwaitsFlush(t *testing.T) {
+	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
+	b.sync()
+	b.write(fill(PageSize, 1), 0)
+	if err := b.m.SyncRange(0, PageSize); err != nil {
+		t.Fatal(err)
+	}
+	b.s.setBefore(func(op string, off, n int64) {
+		if op == "discard" && !b.m.tags.unstable.any() {
+			t.Error("nothing waits for a flush")
+		}
+	})
+	if err := b.h.Discard(0, PageSize); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -146,12 +146,13 @@ func (h *Handle) Prefetch(off, n int64) error {
 // returns the mapping's last write-out error if this handle has not been told
 // of it, or else an error if pages could not be made durable.
 func (h *Handle) Sync() error {
-	// The size is no part of what is asked: it may change before the call is in.
+	// The size is no part of what is asked: it may change before the call is in, and
+	// what is being cut off may still be dirty.
 	if err := h.begin(0, 0); err != nil {
 		return err
 	}
 	defer h.calls.leave()
-	return h.sync(0, h.m.pages())
+	return h.sync(0, h.m.arenaPages())
 }
 
 // SyncRange is Sync for the pages that [off, off+n) touches.

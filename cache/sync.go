@@ -11,17 +11,20 @@ import (
 // sync makes the pages of [first, end) durable that were written before it was
 // called. It tags what is dirty TOWRITE and writes those, so it ends however
 // fast others write; then it waits for the pages that somebody else had claimed;
-// then it flushes.
+// then for those that were taken away dirty, until the backing has zeroed them; then it
+// flushes.
 //
 // A flush that was under way when it began and failed since has made pages dirty
-// that it had taken for written: then it fails too, though its own flush did not.
+// that it had taken for written: then it fails too, though its own flush did not. The
+// same goes for a discard that failed and dropped what was to be written.
 func (m *Mapping) sync(first, end int64) error {
-	before := m.flushFaults.count()
+	before := m.faults.count()
 	m.findStored(first, end)
 	m.writeBack(first, end, walk{wait: true, retry: true, gather: true})
+	m.awaitLeaving(first, end)
 	err := m.stabilize()
 	if err == nil {
-		err = m.flushFaults.since(before)
+		err = m.faults.since(before)
 	}
 	if n, bad := m.tags.failed.next(first, end); bad {
 		return fmt.Errorf("cache: %s: %w: the page at %d is still dirty: %w", m.o.Name, ErrWriteOut, n*PageSize, m.errs.last())
@@ -93,7 +96,7 @@ func (m *Mapping) flush() error {
 	err := m.backing.Flush()
 	if err == nil {
 		u.succeed()
-		m.flushFaults.succeed()
+		m.faults.succeed()
 		return nil
 	}
 	err = fmt.Errorf("cache: %s: %w: flush: what was written since the last good one is written again: %w", m.o.Name, ErrWriteOut, err)
@@ -101,7 +104,7 @@ func (m *Mapping) flush() error {
 	// As with pages that cannot be written, watchers are told that flushes fail,
 	// not of each: who asked for this one is told by its result. It is counted
 	// when its pages are dirty: a sync that begins after the count finds them so.
-	first := m.flushFaults.fail(err)
+	first := m.faults.fail(err)
 	u.fail(other)
 	if first {
 		m.errs.set(err)
@@ -159,25 +162,26 @@ func (m *Mapping) redirtyPage(pg *page) {
 // truncated to.
 func (m *Mapping) arenaPages() int64 { return int64(len(m.arena.mem)) / PageSize }
 
-// flushFaults remembers the flushes of a mapping that failed.
-type flushFaults struct {
+// faults remembers what failed that a sync may have relied on without being told
+// itself: the flushes of a mapping, and what took pages away.
+type faults struct {
 	mu seam.Mutex
-	// Guarded by mu: how many there were, the last one's error, and whether no
-	// flush has succeeded since.
+	// Guarded by mu: how many there were, the last one's error, and whether it was a
+	// flush and none has succeeded since.
 	n       uint64
 	err     error
 	failing bool
 }
 
-// count is how many flushes have failed.
-func (f *flushFaults) count() uint64 {
+// count is how many there were.
+func (f *faults) count() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.n
 }
 
-// since returns the last error if flushes have failed since there were n.
-func (f *flushFaults) since(n uint64) error {
+// since returns the last error if there are more than n.
+func (f *faults) since(n uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.n == n {
@@ -187,7 +191,7 @@ func (f *flushFaults) since(n uint64) error {
 }
 
 // fail counts a flush that failed, and says whether the one before did not.
-func (f *flushFaults) fail(err error) (first bool) {
+func (f *faults) fail(err error) (first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	first = !f.failing
@@ -195,7 +199,14 @@ func (f *flushFaults) fail(err error) (first bool) {
 	return first
 }
 
-func (f *flushFaults) succeed() {
+// lose counts something that failed and has dropped dirty pages.
+func (f *faults) lose(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n, f.err = f.n+1, err
+}
+
+func (f *faults) succeed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failing = false

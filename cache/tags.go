@@ -55,16 +55,19 @@ func newTags(pages int64) *tags {
 	return t
 }
 
-// forget takes page n out of every tag. Requires the page locked.
+// forget takes page n out of every tag. What was written of it waits for a flush all
+// the same: a sync that has written it may have come that far. Requires the page locked.
 func (t *tags) forget(n int64) {
 	seam.Point("cache.forget", uint64(n))
 	for _, s := range [...]*tree{t.dirty, t.failed, t.towrite, t.old, t.stored} {
 		s.clear(n)
 	}
-	t.unstable.mu.Lock()
-	defer t.unstable.mu.Unlock()
-	t.unstable.written.clear(n)
-	t.unstable.flushing.clear(n)
+	u := &t.unstable
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.other = u.other || u.written.has(n)
+	u.written.clear(n)
+	u.flushing.clear(n)
 }
 
 // check asserts that the tags that mirror the word do. Requires the page locked.

@@ -14,18 +14,27 @@ func (h *house) reclaim() {
 	h.x.Note("reclaims %d pages", n)
 }
 
-// discard discards a page. Where that fails what was not durable may be gone.
+// discard discards a page.
 func (h *house) discard(page int64) {
 	ack := h.begin(page*sectorsPerPage, sectorsPerPage, 0)
 	h.x.Note("discards page %d", page)
 	if err := h.vol.Discard(page*cache.PageSize, cache.PageSize); err != nil {
 		h.x.Note("  the discard fails")
-		h.unsettle(page*sectorsPerPage, sectorsPerPage)
 		h.failedUnlessFaulted("a discard", err)
 		return
 	}
 	ack()
 	h.x.Note("  discarded")
+}
+
+// Discard implements device.Device. Where it fails the cache has dropped what was not
+// durable.
+func (o *owner) Discard(off, n int64) error {
+	err := o.Device.Discard(off, n)
+	if err != nil {
+		o.h.unsettle(off/device.SectorSize, n/device.SectorSize)
+	}
+	return err
 }
 
 // unsettle notes that of some sectors nothing is certain but what is durable.
