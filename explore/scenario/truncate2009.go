@@ -11,8 +11,8 @@ import (
 )
 
 // "There are also nasty races with truncate." While a volume is cut off somebody makes a
-// page of what goes dirty: with a write, with a store through a mapping, or by taking
-// hold of it ("the caller can hold onto the page indefinitely simply with a refcount, and
+// page of what goes dirty: with a write, with a store through a mapping, announced or not,
+// or by taking hold of it ("the caller can hold onto the page indefinitely simply with a refcount, and
 // go along happily dirtying it at any stage"). Either he comes before, and it is gone
 // with the rest and its owner let go, or he is refused. When the volume grows again
 // nothing old comes back.
@@ -21,13 +21,13 @@ var truncate2009 = scenario("truncate-2009",
 	plan{pages: 2},
 	func(h *house) {
 		var program *process
-		how := h.x.Choose(explore.Data, 3)
+		how := h.x.Choose(explore.Data, 4)
 		h.x.Calm(func() {
 			if there := h.x.Choose(explore.Data, 2) == 1; there {
 				h.write(1, 'A')
 			}
-			if how == 1 {
-				program = h.process(false)
+			if how == byStore || how == byAsyncStore {
+				program = h.process(how == byAsyncStore)
 			}
 		})
 		size := h.vol.Size()
@@ -52,18 +52,25 @@ var truncate2009 = scenario("truncate-2009",
 		})
 	})
 
-// dirtyBeyond makes a page dirty by a write, a store, or a store through a pin. It may
-// have been cut off, and then that fails.
+// The ways to make a page dirty.
+const (
+	byWrite = iota
+	byStore
+	byAsyncStore
+	byPin
+)
+
+// dirtyBeyond makes a page dirty. It may have been cut off, and then that fails.
 func (h *house) dirtyBeyond(page int64, version byte, how int, program *process) {
 	ack := h.begin(page*sectorsPerPage, sectorsPerPage, version)
 	var err error
 	switch how {
-	case 0:
+	case byWrite:
 		h.x.Note("writes %s to page %d", name(version), page)
 		_, err = h.vol.WriteAt(fill(version, sectorsPerPage), page*cache.PageSize)
-	case 1:
+	case byStore, byAsyncStore:
 		err = program.store(page*sectorsPerPage, sectorsPerPage, version)
-	case 2:
+	case byPin:
 		h.x.Note("pins page %d", page)
 		var pin *cache.Pin
 		if pin, err = h.vol.Pin(page*cache.PageSize, cache.PageSize, cache.PinWrite); err == nil {
