@@ -20,6 +20,7 @@ func All() []*explore.Scenario {
 		toldAll,
 		asyncReclaimed, asyncDiscarded, asyncPinned, asyncWritten,
 		discardPinned, discardSynced,
+		partial, attachedLate, held,
 	}
 }
 
