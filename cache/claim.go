@@ -180,7 +180,9 @@ func (r *run) claim() {
 	if r.copied != nil {
 		copy(r.copied.mem[:], r.m.arena.frames(r.n, r.count))
 	}
-	r.prepareSums()
+	if !mutant.On(mutant.GuardBeforeProtect) {
+		r.prepareSums()
+	}
 	for i := range r.count {
 		pg := r.m.page(r.n + i)
 		set := writeback | r.takeSum(&pg, i)

@@ -98,7 +98,7 @@ func (r *run) sumFrames() {
 
 // prepareSums gives a run of whole pages room for their sums.
 func (r *run) prepareSums() {
-	if r.mask == 0 && r.sums == nil && !r.m.c.o.Unguarded {
+	if r.mask == 0 && !r.m.c.o.Unguarded {
 		r.sums = sumsPool.Get().(*sums)
 	}
 }

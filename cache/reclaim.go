@@ -172,7 +172,10 @@ func (c *Cache) prune() {
 func (c *Cache) pick(e entry, fromMain bool) (page, bool) {
 	pg, ok := e.m.find(e.n)
 	invariants.Check(ok, "cache: page %d is queued but has no leaf", e.n)
-	chosen := pg.load()
+	chosen := word(0)
+	if mutant.On(mutant.ReclaimUnchecked) {
+		chosen = pg.load()
+	}
 	if !pg.tryLockDrained() {
 		c.queues.putBack(e, fromMain)
 		return page{}, false
