@@ -162,7 +162,8 @@ func (m *Mapping) zeroAgain(pages []page) {
 		pg := &pages[i]
 		pg.lock()
 		pg.drain()
-		m.overwrite(pg, pg.load(), 0, zeros[:])
+		cure, known := m.overwrite(pg, pg.load()-wpinOne, 0, zeros[:])
+		pg.change(cure, known)
 		m.unpinWrite(pg, allSectors)
 	}
 }
