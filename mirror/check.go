@@ -168,7 +168,8 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 			legs = append(legs, f)
 		}
 	}
-	want, got := alignedBytes(checkPiece), alignedBytes(checkPiece)
+	most := int(min(checkPiece, g.regionSize))
+	want, got := alignedBytes(most), alignedBytes(most)
 	for off := int64(0); off < g.dataSize; {
 		n := min(checkPiece, g.dataSize-off, g.regionSize-off&(g.regionSize-1))
 		if !hasBit(dirty, int(off>>g.shift())) && !unused(legs, g, off, n) {

@@ -111,7 +111,7 @@ func (g *guards) dirtyBlocks() []*guardBlock {
 // again.
 func (g *guards) stage(s *staged, blocks []*guardBlock) {
 	if s.buf == nil && len(blocks) > 0 {
-		s.buf = alignedBytes(stagedBlocks * BlockSize)
+		s.buf = alignedBytes(int(min(stagedBlocks*BlockSize, g.m.geo.areas[areaGuards].len)))
 	}
 	s.blocks = append(s.blocks[:0], blocks...)
 	g.mu.Lock()

@@ -71,8 +71,11 @@ type mender struct {
 }
 
 func newMender(m *Mirror) *mender {
-	return &mender{m: m, out: alignedBytes(mendPiece), block: alignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
+	return &mender{m: m, out: alignedBytes(m.mendMost()), block: alignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
 }
+
+// mendMost is the longest piece that there is in the pool.
+func (m *Mirror) mendMost() int { return int(min(mendPiece, m.geo.regionSize)) }
 
 // pieceAt returns how much of [off, off+n) can be mended at once: whole blocks
 // of one region that have their guards in one block.
@@ -127,7 +130,7 @@ func (md *mender) begin(off, n int64) {
 	md.fills = waits && md.targets != md.in
 	for i := range md.m.legs() {
 		if md.data[i] == nil && md.targets.has(i) {
-			md.data[i] = alignedBytes(mendPiece)
+			md.data[i] = alignedBytes(md.m.mendMost())
 			md.theirs[i] = make([]guard.Tuple, tuplesPerBlock)
 		}
 	}
