@@ -38,6 +38,15 @@ func (o legOp) String() string {
 		"write journal", "write journal header"}[o]
 }
 
+// point names the step of doing it on a leg: that of data apart from the others, which
+// have steps of their own.
+func (o legOp) point() string {
+	if o <= opZero {
+		return "mirror.leg"
+	}
+	return "mirror.other"
+}
+
 // fanout does one operation on several legs at once and waits for all of them.
 // The caller takes one leg itself. Fanouts are kept and used again, with the
 // functions that they start, so that a write allocates nothing.
@@ -149,7 +158,7 @@ func (f *fanout) do(i int) error {
 	if f.op == opUnguard {
 		at = guards.off + f.off
 	}
-	seam.Point("mirror.leg", uint64(at))
+	seam.Point(f.op.point(), uint64(at))
 	var err error
 	switch f.op {
 	case opWrite:
