@@ -17,6 +17,9 @@ const (
 	Nothing
 	// Everything keeps all, as if the cut had been a clean stop.
 	Everything
+	// Last keeps the newest version whole and no other: the disk took them in another
+	// order.
+	Last
 )
 
 // modes is how often Mixed takes each: the extremes find what is simple, and
@@ -53,7 +56,11 @@ func (d *Disk) remains(rng *rand.Rand, how Mode) *store {
 	// How much survives is itself left to chance, so that states with nearly
 	// all and with nearly nothing come up as well as those in between.
 	part := rng.Float64()
-	for _, v := range d.versions() {
+	versions := d.versions()
+	if how == Last && len(versions) > 0 {
+		versions, how = versions[len(versions)-1:], Everything
+	}
+	for _, v := range versions {
 		switch {
 		case how == Sectors:
 			v.each(left, func(sector int64, data []byte) {
@@ -66,6 +73,13 @@ func (d *Disk) remains(rng *rand.Rand, how Mode) *store {
 		}
 	}
 	return left
+}
+
+// Unsettled says how many versions may survive besides what is durable.
+func (d *Disk) Unsettled() int {
+	d.supply.mu.Lock()
+	defer d.supply.mu.Unlock()
+	return len(d.log) + len(d.inFlight)
 }
 
 // versions returns all versions that may survive besides what is durable, in

@@ -156,10 +156,14 @@ func TestModes(t *testing.T) {
 	seed := devicetest.Seed(t)
 	s := new(Supply)
 	script(t, s.NewDisk("disk", 4096), "w0aa f w0bb w1c W0d")
+	if n := s.Disks()[0].Unsettled(); n != 3 {
+		t.Errorf("%d versions are said not to be settled, of 3", n)
+	}
 	for how, want := range map[Mode]string{
 		Nothing:    "aa",
 		Everything: "dc",
 		Writes:     "aa ac bb bc da db dc",
+		Last:       "da",
 	} {
 		if got := sampled(t, s, 2, how, seed); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("mode %d: %q, want %q", how, got, want)
