@@ -3,6 +3,8 @@
 package scenario
 
 import (
+	"slices"
+
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/powercut"
@@ -19,6 +21,34 @@ var left = [][2]powercut.Mode{
 	{powercut.Nothing, powercut.Everything},
 	{powercut.Writes, powercut.Writes},
 	{powercut.Sectors, powercut.Sectors},
+	{powercut.Last, powercut.Nothing},
+	{powercut.Nothing, powercut.Last},
+	{powercut.Last, powercut.Last},
+}
+
+// ways are those of left that differ, as little as the disks have that is not durable.
+func (h *house) ways() (ways [][2]powercut.Mode) {
+	for _, how := range left {
+		for i := range how {
+			how[i] = same(how[i], h.disks[i%len(h.disks)].Unsettled())
+		}
+		if !slices.Contains(ways, how) {
+			ways = append(ways, how)
+		}
+	}
+	return ways
+}
+
+// same is the simplest mode that leaves a disk as the mode given does, with so many
+// versions that are not durable.
+func same(how powercut.Mode, versions int) powercut.Mode {
+	switch {
+	case versions == 0:
+		return powercut.Nothing
+	case versions == 1 && (how == powercut.Last || how == powercut.Writes):
+		return powercut.Everything
+	}
+	return how
 }
 
 // crash cuts the power, if that has not happened yet, and opens what is left, as often
@@ -31,7 +61,8 @@ func (h *house) crash() {
 	}
 	for {
 		h.x.Calm(h.abandon)
-		how := left[h.x.Choose(explore.Data, len(left))]
+		ways := h.ways()
+		how := ways[h.x.Choose(explore.Data, len(ways))]
 		h.plugIn(h.disks, func(i int) powercut.Mode { return how[i%2] })
 		h.x.Note("the power is back; what was not flushed: %s", remains(how))
 		err := h.open()
@@ -48,7 +79,7 @@ func (h *house) crash() {
 }
 
 func remains(how [2]powercut.Mode) string {
-	words := map[powercut.Mode]string{powercut.Nothing: "gone", powercut.Everything: "there", powercut.Writes: "some writes there", powercut.Sectors: "some sectors there"}
+	words := map[powercut.Mode]string{powercut.Nothing: "gone", powercut.Everything: "there", powercut.Writes: "some writes there", powercut.Sectors: "some sectors there", powercut.Last: "the last write there"}
 	if how[0] == how[1] {
 		return words[how[0]]
 	}
@@ -92,8 +123,7 @@ func (h *house) checkLegs() {
 			h.x.Fail("H5: %s is charged with errors: %+v", l.Name, l.LegErrors)
 		}
 	}
-	must(h.cache.Close())
-	must(h.mirror.Close())
+	must(h.cache.Close()) // and with it the mirror
 	h.cache, h.mirror = nil, nil
 	var legs []mirror.Leg
 	for _, d := range h.disks {
