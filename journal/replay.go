@@ -3,6 +3,8 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Replayed is sectors of a block that are to be written home, on every leg.
@@ -38,9 +40,9 @@ func (r *Recovery) Level(write func(Write) error) error {
 	})
 }
 
-// Find calls do for every block that Replay will write, in no order.
+// Find calls do for every block that Replay will write, ascending.
 func (r *Recovery) Find(do func(block uint64)) {
-	for b := range r.index.blocks {
+	for _, b := range slices.Sorted(maps.Keys(r.index.blocks)) {
 		do(b)
 	}
 }
