@@ -23,6 +23,9 @@ type Scenario struct {
 	// Cuts and Faults bound how often in one execution the power and a device may
 	// fail.
 	Cuts, Faults int
+	// Less is with how many preemptions fewer than others it is tried, where cuts and
+	// faults at every operation multiply what there is to try.
+	Less int
 	// Prepare, if not nil, is called once before the first execution, with no
 	// scheduler there: for what all executions begin with.
 	Prepare func()

@@ -82,6 +82,7 @@ const maxKept = 20_000_000
 
 // Run searches.
 func (s Search) Run() Result {
+	s.Preemptions = max(s.Preemptions-s.Scenario.Less, 0)
 	q := &searcher{Search: s, begun: time.Now(), met: map[uint64]uint64{}, bound: bounds{Switch: -1, Data: -1, Cut: s.Scenario.Cuts, Fault: s.Scenario.Faults}}
 	q.r.Scenario, q.r.Mutant = s.Scenario.Name, s.Mutant
 	s.Scenario.prepare()
