@@ -31,8 +31,12 @@ func scenario(name, story string, o plan, run func(h *house)) *explore.Scenario 
 		run(h)
 		h.told = true
 	}}
+	s.Less = o.less
 	if o.cuts {
 		s.Cuts = 1
+	}
+	if o.again {
+		s.Cuts = 2
 	}
 	if o.faults {
 		s.Faults = 1

@@ -17,12 +17,13 @@ type site struct {
 	legs  int
 	pages int64
 	ring  int64
+	bare  bool
 }
 
 // bases are disks that all executions of a scenario begin with, made before the first.
 var bases sync.Map // site: []*powercut.Disk
 
-func (o plan) site() site { return site{o.legs, o.pages, o.ring} }
+func (o plan) site() site { return site{o.legs, o.pages, o.ring, o.bare} }
 
 // prepare makes the base of a plan.
 func prepare(o plan) func() {
@@ -57,7 +58,11 @@ func makeBase(o plan) (disks []*powercut.Disk) {
 	if ring == 0 {
 		ring = mirror.NoJournal
 	}
-	must(mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: regionSize, Guards: guard.CRC32C, Journal: ring}))
+	kind := guard.CRC32C
+	if o.bare {
+		kind = guard.None
+	}
+	must(mirror.Format(legs, mirror.FormatOptions{Size: size, RegionSize: regionSize, Guards: kind, Journal: ring}))
 	m, err := mirror.Open(legs, mirror.Options{Manual: true})
 	must(err)
 	for m.ResyncStep() {

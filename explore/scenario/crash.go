@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"errors"
 	"slices"
 
 	"holdfast.dev/holdfast/cache"
@@ -54,12 +55,19 @@ func same(how powercut.Mode, versions int) powercut.Mode {
 // crash cuts the power, if that has not happened yet, and opens what is left, as often
 // as the power fails in that. Then it checks everything. It comes when all other
 // tasks have ended.
-func (h *house) crash() {
+func (h *house) crash() { h.crashAnd(h.readAll) }
+
+// crashAnd does the same with a look at what there is of the scenario's own.
+func (h *house) crashAnd(look func()) {
+	if h.mirror != nil {
+		h.checkCharges()
+	}
 	if !h.supply.Lost() {
 		h.supply.Cut()
 		h.x.Note("the power fails")
 	}
 	for {
+		h.crashes++
 		h.x.Calm(h.abandon)
 		ways := h.ways()
 		how := ways[h.x.Choose(explore.Data, len(ways))]
@@ -69,13 +77,39 @@ func (h *house) crash() {
 		if err == nil && h.mirror != nil {
 			err = h.resync()
 		}
+		if h.faulted && errors.Is(err, mirror.ErrMissing) {
+			// A leg that fails while the pool is opened may have to be done without, and
+			// only a person can say that; or he tries again.
+			h.x.Note("the pool is not opened")
+			h.supply.Cut()
+		}
 		if h.supply.Lost() {
 			continue
 		}
 		h.failed("recovery", err)
-		h.x.Calm(h.check)
+		h.x.Calm(func() {
+			if h.mirror != nil && (h.faulted || h.away) {
+				h.attachFailed()
+			}
+			look()
+			if h.mirror != nil {
+				h.checkLegs()
+			}
+		})
 		return
 	}
+}
+
+// leftOnFirst is all of what was not durable there on one leg, and nothing on the other.
+var leftOnFirst = [2]powercut.Mode{powercut.Everything, powercut.Nothing}
+
+// crashInto cuts the power and opens what is left, without a look at it.
+func (h *house) crashInto(how [2]powercut.Mode) {
+	h.supply.Cut()
+	h.abandon()
+	h.plugIn(h.disks, func(i int) powercut.Mode { return how[i%2] })
+	h.x.Note("the power was cut; what was not flushed: %s", remains(how))
+	h.failed("recovery", h.open())
 }
 
 func remains(how [2]powercut.Mode) string {
@@ -102,8 +136,8 @@ func (h *house) resync() error {
 	return nil
 }
 
-// check compares what is read with what survived, and the legs with each other.
-func (h *house) check() {
+// readAll compares what is read with what survived.
+func (h *house) readAll() {
 	p := make([]byte, h.o.pages*cache.PageSize)
 	if _, err := h.vol.ReadAt(p, 0); err != nil {
 		h.x.Fail("after the crash: %v", err)
@@ -111,18 +145,20 @@ func (h *house) check() {
 	for s := range h.o.pages * sectorsPerPage {
 		h.checkSector(p[s*device.SectorSize:][:device.SectorSize], s, h.survived)
 	}
-	if h.mirror != nil {
-		h.checkLegs()
+}
+
+// checkCharges sees that no leg is charged with what it has not done.
+func (h *house) checkCharges() {
+	for _, l := range h.mirror.Status().Legs {
+		if l.ChecksumErrors > 0 || l.LegErrors != (mirror.LegErrors{}) && !h.faulted && !h.supply.Lost() {
+			h.x.Fail("H5: %s is charged with errors: %+v", l.Name, l.LegErrors)
+		}
 	}
 }
 
 // checkLegs has the closed legs compared with each other and with their guards.
 func (h *house) checkLegs() {
-	for _, l := range h.mirror.Status().Legs {
-		if l.LegErrors != (mirror.LegErrors{}) {
-			h.x.Fail("H5: %s is charged with errors: %+v", l.Name, l.LegErrors)
-		}
-	}
+	h.checkCharges()
 	must(h.cache.Close()) // and with it the mirror
 	h.cache, h.mirror = nil, nil
 	var legs []mirror.Leg

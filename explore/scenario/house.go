@@ -26,8 +26,13 @@ type plan struct {
 	stability cache.Stability
 	// dirty is the limit of dirty pages in bytes, 0 the usual.
 	dirty int64
-	// cuts and faults say whether the explorer may choose them.
-	cuts, faults bool
+	// bare is without guards.
+	bare bool
+	// cuts and faults say whether the explorer may choose them, and again whether the
+	// power may fail once more while what is left is recovered.
+	cuts, faults, again bool
+	// less is with how many preemptions fewer than others the story is tried.
+	less int
 }
 
 const (
@@ -52,6 +57,10 @@ type house struct {
 	owner   *owner
 	// faulted says that an operation of a disk has failed.
 	faulted bool
+	// away says that a leg was taken out of use.
+	away bool
+	// crashes is how often the power has gone.
+	crashes int
 	// told says that the story has come to its end.
 	told bool
 }

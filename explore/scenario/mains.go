@@ -22,7 +22,7 @@ func (d mains) before(op string, off int64) error {
 	if d.Supply().Lost() {
 		return nil
 	}
-	if d.h.o.cuts && x.Choose(explore.Cut, 2) == 1 {
+	if d.h.mayCut() && x.Choose(explore.Cut, 2) == 1 {
 		x.Note("the power fails: %s %s at %d", d.Name(), op, off)
 		d.Supply().CutAfter(1)
 		return nil
@@ -34,6 +34,10 @@ func (d mains) before(op string, off int64) error {
 	}
 	return nil
 }
+
+// mayCut says whether the power may fail: where it may once more, no more often than
+// once in recovery.
+func (h *house) mayCut() bool { return h.o.cuts && (!h.o.again || h.crashes < 2) }
 
 func (d mains) WriteAt(p []byte, off int64) (int, error) {
 	if err := d.before("write", off); err != nil {

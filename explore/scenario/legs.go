@@ -1,0 +1,61 @@
+//go:build explore
+
+package scenario
+
+import (
+	"math/rand/v2"
+
+	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/mirror"
+)
+
+// cycle is a round of the helper that clears regions.
+func (h *house) cycle() {
+	h.x.Note("begins a round")
+	h.failed("a round", h.mirror.Cycle())
+	h.x.Note("  ends the round")
+}
+
+// resyncAll makes the legs equal where they may differ.
+func (h *house) resyncAll() {
+	h.x.Note("resyncs")
+	h.failed("resync", h.resync())
+	h.x.Note("  resynced")
+}
+
+// scrub reads all that the legs have.
+func (h *house) scrub() {
+	h.x.Note("scrubs")
+	h.failed("a scrub", h.mirror.Scrub(mirror.ScrubOptions{}))
+	if st := h.mirror.Status(); st.Scrub.Bad > 0 && !h.supply.Lost() {
+		h.x.Fail("H5: a scrub finds %d blocks bad", st.Scrub.Bad)
+	}
+	h.x.Note("  scrubbed")
+}
+
+// takeOut takes a leg out of use, with all that it holds.
+func (h *house) takeOut(leg int) {
+	d := h.disks[leg]
+	must(h.mirror.Fail(d.Name()))
+	h.away = true
+	h.x.Note("%s is taken out", d.Name())
+	h.disks[leg] = d.Survivor(h.supply, rand.New(rand.NewPCG(1, 0)), powercut.Everything)
+}
+
+// attach brings a leg back that was taken out.
+func (h *house) attach(leg int) {
+	h.x.Note("attaches leg %d", leg)
+	h.failed("to attach", h.mirror.Attach(h.legs()[leg], false))
+	h.resyncAll()
+}
+
+// attachFailed brings back the legs that have failed.
+func (h *house) attachFailed() {
+	for _, l := range h.mirror.Status().Legs {
+		if l.State == mirror.Failed {
+			h.x.Note("attaches %s", l.Name)
+			h.failed("to attach", h.mirror.Attach(mirror.Leg{Name: l.Name}, false))
+		}
+	}
+	h.failed("resync", h.resync())
+}
