@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
 )
 
@@ -36,6 +37,9 @@ func (m *Mirror) write(name string, op legOp, p []byte, off, n int64, sums []uin
 		}
 		done, err := m.put(op, p, off, n, sums)
 		m.ranges.Release(h)
+		if mutant.On(mutant.RegionClearedAtEnd) {
+			_ = m.settleRegions(m.regions.mark())
+		}
 		if noRoom(err) {
 			err = m.makeRoom()
 			off, n, p = off+done, n-done, tail(p, done)
@@ -88,7 +92,7 @@ func (m *Mirror) enter(name string, off, n int64, mode rangelock.Mode) (*rangelo
 // beginWrite returns when the bits of the regions are durable on every leg in
 // sync. If it succeeds regions.end has to follow.
 func (m *Mirror) beginWrite(first, last int) error {
-	if m.regions.begin(first, last) {
+	if m.regions.begin(first, last) || mutant.On(mutant.BitAfterWrite) {
 		return nil
 	}
 	err := m.ensure(first, last)
@@ -102,6 +106,9 @@ func (m *Mirror) beginWrite(first, last int) error {
 // its regions begun.
 func (m *Mirror) writeLegs(op legOp, p []byte, off, n int64) error {
 	ok, err := m.onLegs(m.roll().targets(), op, p, off, n)
+	if mutant.On(mutant.BitAfterWrite) {
+		_ = m.ensure(m.regions.span(off, n))
+	}
 	if err := m.settle(ok, err); err != nil {
 		first, last := m.regions.span(off, n)
 		m.regions.spoil(first, last, m.inSync().first())

@@ -21,6 +21,8 @@ func All() []*explore.Scenario {
 		asyncReclaimed, asyncDiscarded, asyncPinned, asyncWritten,
 		discardPinned, discardSynced,
 		partial, attachedLate, held,
+		region2008,
+		regionCut,
 	}
 }
 
@@ -69,6 +71,10 @@ var shows = map[string][]*explore.Scenario{
 	"wake-up-lost":      {twoSyncs, sync2004},
 	"reclaim-unchecked": {reclaimed},
 	"told-once":         {toldAll},
+	"2008":              {region2008},
+	"2008b":             {region2008},
+	"unflushed":         {regionCut},
+	"bit-late":          {regionCut},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.

@@ -10,7 +10,8 @@ const (
 	MappedNotMoved
 	// NotifiedAfter: the owner is told of a mapped page when it is dirty already.
 	NotifiedAfter
-	// RegionClearedAtEnd: a region is cleared when its last write has ended.
+	// RegionClearedAtEnd: a region is cleared as soon as its last write has ended, and
+	// nobody is asked whether it can still change.
 	RegionClearedAtEnd
 	// RegionClearedIdle: a region is cleared when it was idle for a period.
 	RegionClearedIdle
@@ -20,7 +21,8 @@ const (
 	// NotifiedBesideTruncate: the owner is notified with nothing that excludes a
 	// truncate.
 	NotifiedBesideTruncate
-	// PinWrittenFromFrame: a pinned page is written from its frame, and is clean then.
+	// PinWrittenFromFrame: a pinned page is written out like any other: from its frame,
+	// and is clean then.
 	PinWrittenFromFrame
 	// GuardBeforeProtect: the guard is computed before write access is taken away.
 	GuardBeforeProtect
@@ -32,7 +34,7 @@ const (
 const (
 	// RegionClearedUnflushed: the legs are not flushed before a region is cleared.
 	RegionClearedUnflushed ID = 101 + iota
-	// BitAfterWrite: a region's bit becomes durable beside the first write to it.
+	// BitAfterWrite: a region's bit becomes durable after the first write to it.
 	BitAfterWrite
 	// SummaryLate: a tag's summary is updated after its word, without the lock.
 	SummaryLate
@@ -40,7 +42,7 @@ const (
 	ToWriteClearedEarly
 	// ReclaimUnchecked: reclaim takes a page by what it was when it was chosen.
 	ReclaimUnchecked
-	// ReplayOverNewer: the journal forgets a version before what is newer is home.
+	// ReplayOverNewer: a block is written home while the journal has an older version.
 	ReplayOverNewer
 	// WakeUpLost: a sleeper announces himself after he has looked.
 	WakeUpLost
