@@ -212,7 +212,9 @@ func (m *Mapping) tryPinPage(n int64, mode PinMode) error {
 	if err := m.reserve(&pg, &adm); err != nil {
 		return err
 	}
-	m.tags.pinned.set(n)
+	if !mutant.On(mutant.PinWrittenFromFrame) {
+		m.tags.pinned.set(n)
+	}
 	pg.unlock(w&mask|guarded, w&mask+one|reserved)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/invariants"
+	"holdfast.dev/holdfast/internal/mutant"
 )
 
 // PageSize is the unit of caching, in bytes.
@@ -116,7 +117,7 @@ func (w word) dirty() uint8        { return uint8(w >> dirtyShift) }
 func (w word) valid() uint8        { return uint8(w >> validShift) }
 func (w word) readers() int        { return int(w & readersMask >> 32) }
 func (w word) freq() int           { return int(w & freqMask >> 9) }
-func (w word) pinnedToWrite() bool { return w.has(wpinsMask) }
+func (w word) pinnedToWrite() bool { return w.has(wpinsMask) && !mutant.On(mutant.PinWrittenFromFrame) }
 
 // needsOwner says whether the page is, or may at any moment become, something
 // that has to be written out.

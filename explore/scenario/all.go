@@ -23,6 +23,7 @@ func All() []*explore.Scenario {
 		partial, attachedLate, held,
 		region2008,
 		regionCut,
+		pin2009,
 	}
 }
 
@@ -75,6 +76,7 @@ var shows = map[string][]*explore.Scenario{
 	"2008b":             {region2008},
 	"unflushed":         {regionCut},
 	"bit-late":          {regionCut},
+	"2009b":             {pin2009},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.
