@@ -24,6 +24,10 @@ func All() []*explore.Scenario {
 		region2008,
 		regionCut,
 		pin2009,
+		journalNewer,
+		journalCut,
+		journalTwice,
+		journalRoom,
 	}
 }
 
@@ -77,6 +81,7 @@ var shows = map[string][]*explore.Scenario{
 	"unflushed":         {regionCut},
 	"bit-late":          {regionCut},
 	"2009b":             {pin2009},
+	"replay-newer":      {journalNewer},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.
