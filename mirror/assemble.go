@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"holdfast.dev/holdfast/internal/mutant"
 )
 
 // found is a leg that was given, and what its superblocks say.
@@ -140,6 +142,9 @@ func assemble(all []*found, without []string) (*assembly, error) {
 func assembleAs(top *found, all []*found, without []string) (*assembly, error) {
 	a := &assembly{newest: top, byIndex: make([]*found, len(top.sb.members))}
 	for _, f := range all {
+		if mutant.On(mutant.StaleLegAccepted) && top.sb.lists(f.sb) {
+			top.sb.members[f.sb.index] = f.sb.members[f.sb.index]
+		}
 		if err := a.place(f, without); err != nil {
 			return a, err
 		}
@@ -201,7 +206,7 @@ func (a *assembly) place(f *found, without []string) error {
 	case named:
 		a.gone |= 1 << sb.index
 		return nil
-	case sb.generation+1 < top.generation:
+	case sb.generation+1 < top.generation && !mutant.On(mutant.StaleLegAccepted):
 		return &ChoiceError{fmt.Errorf("%w: %s is at generation %d and %s at %d: it missed writes, so its data must not be used; give the copy of leg %d (%s) that is up to date",
 			ErrStale, f.Name, sb.generation, a.newest.Name, top.generation, sb.index, sb.leg), []string{sb.leg.String()}}
 	case sb.generation >= top.generation && !sb.sameView(top):

@@ -28,6 +28,12 @@ func All() []*explore.Scenario {
 		journalCut,
 		journalTwice,
 		journalRoom,
+		legFails,
+		legFailsJournal,
+		resyncBeside,
+		attachBeside,
+		attachCut,
+		scrubBeside,
 	}
 }
 
@@ -82,6 +88,7 @@ var shows = map[string][]*explore.Scenario{
 	"bit-late":          {regionCut},
 	"2009b":             {pin2009},
 	"replay-newer":      {journalNewer},
+	"stale-leg":         {legFails},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.
