@@ -34,6 +34,7 @@ func All() []*explore.Scenario {
 		attachBeside,
 		attachCut,
 		scrubBeside,
+		volumeCreate,
 	}
 }
 
