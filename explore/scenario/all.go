@@ -34,6 +34,7 @@ func All() []*explore.Scenario {
 		resyncBeside,
 		attachBeside,
 		attachCut,
+		attachAlone,
 		scrubBeside,
 		volumeCreate,
 	}

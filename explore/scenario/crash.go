@@ -88,7 +88,7 @@ func (h *house) crashAnd(look func()) {
 		}
 		h.failed("recovery", err)
 		h.x.Calm(func() {
-			if h.mirror != nil && (h.faulted || h.away) {
+			if h.mirror != nil && len(h.without) == 0 && (h.faulted || h.away) {
 				h.attachFailed()
 			}
 			look()
@@ -159,6 +159,9 @@ func (h *house) checkCharges() {
 // checkLegs has the closed legs compared with each other and with their guards.
 func (h *house) checkLegs() {
 	h.checkCharges()
+	if len(h.without) > 0 {
+		return // one is left, and nothing to compare it with
+	}
 	must(h.cache.Close()) // and with it the mirror
 	h.cache, h.mirror = nil, nil
 	var legs []mirror.Leg

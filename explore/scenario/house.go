@@ -59,6 +59,8 @@ type house struct {
 	faulted bool
 	// away says that a leg was taken out of use.
 	away bool
+	// without are legs that are lost for good.
+	without []string
 	// crashes is how often the power has gone.
 	crashes int
 	// told says that the story has come to its end.
@@ -92,7 +94,7 @@ func (h *house) plugIn(disks []*powercut.Disk, how func(disk int) powercut.Mode)
 func (h *house) open() (err error) {
 	var below device.Device = mains{h.disks[0], h}
 	if h.o.legs > 0 {
-		h.mirror, err = mirror.Open(h.legs(), mirror.Options{Manual: true, Log: quiet, Policy: h.o.policy, Journal: h.o.journal})
+		h.mirror, err = mirror.Open(h.legs(), mirror.Options{Manual: true, Log: quiet, Policy: h.o.policy, Journal: h.o.journal, Without: h.without})
 		if err != nil {
 			h.mirror = nil
 			return err

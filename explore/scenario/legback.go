@@ -52,6 +52,21 @@ var attachCut = scenario("attach-cut",
 		h.crash()
 	})
 
+// When the leg that came back is in sync the other is lost, in a crash. So the one has
+// everything, of the journal too.
+var attachAlone = scenario("attach-alone",
+	"A leg comes back beside writes and a sync, and then the other is lost.",
+	plan{legs: 2, pages: 4, ring: smallRing},
+	func(h *house) {
+		h.x.Calm(h.missWrites)
+		h.x.Together(
+			explore.Task{Name: "program", Do: func() { h.write(1, 'C'); h.mustSync() }},
+			explore.Task{Name: "keeper", Do: func() { h.attach(1) }},
+		)
+		h.lose()
+		h.crash()
+	})
+
 // missWrites takes a leg out of use, writes what it misses, and leaves some of it in the
 // journal.
 func (h *house) missWrites() {
@@ -60,6 +75,7 @@ func (h *house) missWrites() {
 	h.takeOut(1)
 	h.write(2, 'B')
 	h.cache.Tick()
+	h.cycle() // which clears nothing: that is what remembers
 	h.write(1, 'B')
 	h.mustSync()
 }

@@ -42,6 +42,14 @@ func (h *house) takeOut(leg int) {
 	h.disks[leg] = d.Survivor(h.supply, rand.New(rand.NewPCG(1, 0)), powercut.Everything)
 }
 
+// lose takes the first leg away for good, in a crash.
+func (h *house) lose() {
+	h.x.Note("leg 0 is lost for good")
+	h.without = []string{h.mirror.Status().Legs[0].UUID}
+	h.supply.Cut()
+	h.disks = h.disks[1:]
+}
+
 // attach brings a leg back that was taken out.
 func (h *house) attach(leg int) {
 	h.x.Note("attaches leg %d", leg)
