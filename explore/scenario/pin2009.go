@@ -16,10 +16,8 @@ var pin2009 = scenario("pin-2009",
 		p := h.pin(1)
 		h.mustSync()
 		h.x.Together(
-			explore.Task{Name: "holder", Do: func() { p.store('B'); p.store('C') }},
+			explore.Task{Name: "holder", Do: func() { p.store('B'); p.store('C'); p.release() }},
 			explore.Task{Name: "program", Do: func() { h.mustSync(); h.cycle() }},
 		)
-		h.supply.Cut()
-		h.x.Calm(p.release)
 		h.crash()
 	})
