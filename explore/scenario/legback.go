@@ -28,7 +28,7 @@ var resyncBeside = scenario("resync-beside",
 // missed, and from when it is let in all that is written, and is in sync only then.
 var attachBeside = scenario("attach-beside",
 	"A leg comes back that missed writes, beside writes and a sync.",
-	plan{legs: 2, pages: 4, ring: smallRing},
+	plan{legs: 2, pages: 4, ring: smallRing, less: 1},
 	func(h *house) {
 		h.x.Calm(h.missWrites)
 		h.x.Together(
@@ -84,7 +84,7 @@ func (h *house) missWrites() {
 // journal and home: on sound disks nothing is ever found wrong.
 var scrubBeside = scenario("scrub-beside",
 	"A scrub reads all legs beside writes, a sync and a checkpoint.",
-	plan{legs: 2, pages: 4, ring: smallRing},
+	plan{legs: 2, pages: 4, ring: smallRing, less: 1},
 	func(h *house) {
 		h.x.Calm(func() { h.write(1, 'A'); h.mustSync() })
 		h.x.Together(
