@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 
 	"holdfast.dev/holdfast/explore"
 	"holdfast.dev/holdfast/explore/scenario"
@@ -50,7 +51,8 @@ func (o *options) jobs() (all []job, err error) {
 
 // search does the jobs in this process and prints their results.
 func search(o *options, jobs []job, out io.Writer) int {
-	runtime.GOMAXPROCS(1) // one task runs at a time: more would only pass it about
+	runtime.GOMAXPROCS(1)   // one task runs at a time: more would only pass it about
+	debug.SetGCPercent(400) // an execution leaves little behind, and there are many
 	for _, j := range jobs {
 		if err := mutant.Switch(j.mutant); err != nil {
 			panic(err) // it was in the table
