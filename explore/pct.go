@@ -100,7 +100,7 @@ func (q *searcher) sample() {
 	rng := rand.New(rand.NewPCG(q.Seed, 2))
 	seen, seed := map[uint64]struct{}{}, maphash.MakeSeed()
 	choices := len(execute(q.Scenario, &plan{}, nil).taken)
-	for range q.More / 2 {
+	for range q.More / 4 {
 		p := newPCT(rng, q.bound, choices)
 		x := q.try(p, bounds{}, func() []deviation { return p.taken })
 		if x.found != nil || q.spent() {

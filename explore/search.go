@@ -16,8 +16,8 @@ type Search struct {
 	Mutant string
 	// Preemptions is up to how many of them everything is tried.
 	Preemptions int
-	// More is how many executions are made after that: half with more preemptions, as
-	// far as they lead to states that were not met before, and half sampled, by Seed.
+	// More is how many executions are made after that: three of four with more preemptions, as
+	// far as they lead to states that were not met before, the others sampled, by Seed.
 	More int
 	Seed uint64
 	// Time ends the search when it has passed; 0 is no limit.
@@ -88,7 +88,7 @@ func (s Search) Run() Result {
 	s.Scenario.prepare()
 	if q.rounds() && q.More > 0 {
 		before := q.r.Schedules
-		q.end = before + q.More/2
+		q.end = before + q.More*3/4
 		if q.deeper(); q.r.Finding == nil {
 			q.r.Deeper = q.r.Schedules - before
 			q.end = 0

@@ -31,7 +31,7 @@ type options struct {
 	List     bool   `help:"List the scenarios and the mutants."`
 
 	Preemptions int           `help:"Try everything with up to so many preemptions." default:"2"`
-	More        int           `help:"How many executions of each scenario go beyond that." default:"40000"`
+	More        int           `help:"How many executions of each scenario go beyond that." default:"28000"`
 	Seed        uint64        `help:"What chooses those; 0 is another each time." default:"0"`
 	Limit       time.Duration `help:"Give a search up after so long." default:"10m"`
 	Jobs        int           `help:"How many searches run side by side; 0 is one for each processor." default:"0"`
