@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"holdfast.dev/holdfast/explore"
 	"holdfast.dev/holdfast/explore/scenario"
@@ -43,7 +44,10 @@ func (o *options) jobs() (all []job, err error) {
 	for _, m := range mutant.All {
 		all = append(all, job{m.Name, scenario.Of(m.Name)})
 	}
-	for _, s := range scenario.All() {
+	scenarios := scenario.All()
+	// What takes longest is begun first, so that at the end none is waited for alone.
+	slices.SortStableFunc(scenarios, func(a, b *explore.Scenario) int { return b.Cuts - a.Cuts })
+	for _, s := range scenarios {
 		all = append(all, job{"", []*explore.Scenario{s}})
 	}
 	return all, nil
