@@ -270,14 +270,6 @@ func TestKindNames(t *testing.T) {
 	}
 }
 
-func BenchmarkSum(b *testing.B) {
-	block := randomBlock(1)
-	b.SetBytes(BlockSize)
-	for b.Loop() {
-		Sum(block)
-	}
-}
-
 func BenchmarkReplace512(b *testing.B) {
 	block, sum := randomBlock(1), uint32(0)
 	b.SetBytes(512)
