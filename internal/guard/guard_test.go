@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -44,6 +45,23 @@ func TestCRC16AgainstBits(t *testing.T) {
 			t.Fatalf("%#04x, by bits %#04x", got, want)
 		}
 	})
+}
+
+// The place that a sum is masked with is the CRC-32C of the pool's id, the number and
+// the version, as the legs of every pool have it; and working it out allocates nothing.
+func TestPlace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := drawBinding(t)
+		block, version := rapid.Uint64().Draw(t, "block"), rapid.Uint32().Draw(t, "version")
+		bytes := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(nil, block), version)
+		if got, want := b.place(block, version), crc32.Update(b.pool, castagnoli, bytes); got != want {
+			t.Fatalf("%#08x, want %#08x", got, want)
+		}
+	})
+	b, data, prev := NewBinding(CRC32C, [16]byte{1}), randomBlock(1), Tuple{}
+	if n := testing.AllocsPerRun(10, func() { prev = b.Make(7, 5, data, prev); b.Holds(prev, 7, data) }); n != 0 {
+		t.Errorf("a tuple is made and checked with %v allocations", n)
+	}
 }
 
 func randomBlock(seed uint64) []byte {

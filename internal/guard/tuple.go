@@ -113,9 +113,17 @@ func (b *Binding) Holds(t Tuple, block uint64, data []byte) bool {
 
 // place is the CRC-32C of the pool's id, the block number and the version: what
 // a sum is masked with, so that it fits at its place alone.
+//
+// It goes byte by byte, for what is handed to package hash/crc32 has to be allocated.
 func (b *Binding) place(block uint64, version uint32) uint32 {
-	var number [12]byte
-	binary.LittleEndian.PutUint64(number[:], block)
-	binary.LittleEndian.PutUint32(number[8:], version)
-	return crc32.Update(b.pool, castagnoli, number[:])
+	r := ^b.pool
+	for range 8 {
+		r = castagnoli[byte(r)^byte(block)] ^ r>>8
+		block >>= 8
+	}
+	for range 4 {
+		r = castagnoli[byte(r)^byte(version)] ^ r>>8
+		version >>= 8
+	}
+	return ^r
 }
