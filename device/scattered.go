@@ -1,0 +1,33 @@
+package device
+
+// Scattered is implemented by devices that can write scattered parts cheaper
+// together than one by one.
+type Scattered interface {
+	// WriteScattered writes all parts, in any order. They do not overlap. After an
+	// error any of them may have been written, whole or in part; otherwise what is
+	// true of WriteAt, or of WriteGuarded for parts with sums, is true of each.
+	WriteScattered(parts []Part) error
+}
+
+// WriteScattered writes all parts to d: by its own means if d is Scattered,
+// otherwise one by one.
+func WriteScattered(d Device, parts []Part) error {
+	if s, ok := d.(Scattered); ok {
+		return s.WriteScattered(parts)
+	}
+	for i := range parts {
+		if err := WritePart(d, &parts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WritePart writes one part to d.
+func WritePart(d Device, p *Part) error {
+	if p.Sums != nil {
+		return WriteGuarded(d, p.P, p.Off, p.Sums)
+	}
+	_, err := d.WriteAt(p.P, p.Off)
+	return err
+}
