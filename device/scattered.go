@@ -1,5 +1,7 @@
 package device
 
+import "io"
+
 // Scattered is implemented by devices that can write scattered parts cheaper
 // together than one by one.
 type Scattered interface {
@@ -28,6 +30,9 @@ func WritePart(d Device, p *Part) error {
 	if p.Sums != nil {
 		return WriteGuarded(d, p.P, p.Off, p.Sums)
 	}
-	_, err := d.WriteAt(p.P, p.Off)
+	n, err := d.WriteAt(p.P, p.Off)
+	if err == nil && n < len(p.P) {
+		err = io.ErrShortWrite
+	}
 	return err
 }

@@ -49,6 +49,7 @@ const keptMenders = 4
 // makeStores readies what the mirror lends.
 func (m *Mirror) makeStores() {
 	m.fans.fresh = func() *fanout { return newFanout(m) }
+	m.spreads.fresh = func() *spread { return &spread{m: m} }
 	m.menders.fresh, m.menders.kept = func() *mender { return newMender(m) }, keptMenders
 	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(alignedBytes(BlockSize)) }
 }

@@ -12,7 +12,8 @@ import (
 // at a time, and a few blocks more. All wrap often.
 var crashRings = [...]int64{NoJournal, 10 * BlockSize, 42 * BlockSize}
 
-// batch writes a few parts at once, and what is left of them one by one.
+// batch writes a few parts at once: scattered, or as a batch and what is left of
+// them one by one.
 func (c *crash) batch() error {
 	var parts []device.Part
 	var versions []uint64
@@ -33,7 +34,12 @@ func (c *crash) batch() error {
 		}
 		parts, versions = append(parts, part), append(versions, version)
 	}
-	n, err := c.m.WriteBatch(parts)
+	n, err := len(parts), error(nil)
+	if c.rng.IntN(2) == 0 {
+		err = c.m.WriteScattered(parts)
+	} else {
+		n, err = c.m.WriteBatch(parts)
+	}
 	for i, p := range parts {
 		if i >= n && err == nil {
 			_, err = c.m.WriteAt(p.P, p.Off)
@@ -51,6 +57,23 @@ func (c *crash) ringWrite(first, n int) {
 	done, err := c.m.WriteBatch([]device.Part{{P: p, Off: int64(first) * device.SectorSize}})
 	c.touch(first, n)
 	c.model.wrote(first, n, version, done == 1 && err == nil)
+}
+
+// scatter writes two whole blocks, and a part of a third between them.
+func (c *crash) scatter() {
+	var parts []device.Part
+	var versions []uint64
+	for _, at := range [][2]int{{8, 8}, {17, 3}, {64, 8}} {
+		version, p := c.model.bytes(at[1])
+		parts = append(parts, device.Part{P: p, Off: int64(at[0]) * device.SectorSize})
+		versions = append(versions, version)
+	}
+	err := c.m.WriteScattered(parts)
+	for i, p := range parts {
+		first, n := int(p.Off/device.SectorSize), len(p.P)/device.SectorSize
+		c.touch(first, n)
+		c.model.wrote(first, n, versions[i], err == nil)
+	}
 }
 
 // sumsOf returns the sums of whole blocks.

@@ -22,6 +22,7 @@ var deeds = []struct {
 	{"write", func(c *crash) error { c.change(opWrite, 0, 8); return nil }},
 	{"write a part", func(c *crash) error { c.change(opWrite, 3, 1); return nil }},
 	{"write across", func(c *crash) error { c.change(opWrite, 13, 9); return nil }},
+	{"scatter", func(c *crash) error { c.scatter(); return nil }},
 	{"batch", func(c *crash) error { c.ringWrite(0, 8); return nil }},
 	{"checkpoint", func(c *crash) error { c.m.Checkpoint(); return nil }},
 	{"batch, and flush", func(c *crash) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/bits"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/journal"
 )
@@ -20,7 +21,8 @@ func (m legMask) first() int     { return bits.TrailingZeros32(uint32(m)) }
 type legOp uint8
 
 const (
-	opWrite legOp = iota
+	opWrite   legOp = iota
+	opScatter       // write parts of the data
 	opDiscard
 	opZero
 	opUnguard // discard a part of the guard area
@@ -34,7 +36,7 @@ const (
 
 // String names the operation in messages.
 func (o legOp) String() string {
-	return [...]string{"write", "discard", "zero", "discard guards", "write guards", "flush", "write region log", "write superblocks",
+	return [...]string{"write", "write", "discard", "zero", "discard guards", "write guards", "flush", "write region log", "write superblocks",
 		"write journal", "write journal header"}[o]
 }
 
@@ -56,8 +58,10 @@ type fanout struct {
 	p  []byte
 	// off and n are within the data area, or the guard area.
 	off, n int64
-	// writes are those to the journal.
+	// writes are those to the journal, parts those to the data area; both say where
+	// they go on the leg.
 	writes []journal.Write
+	parts  []device.Part
 
 	errs [MaxLegs]error
 	run  [MaxLegs]func()
@@ -101,8 +105,16 @@ func (m *Mirror) onLegsAt(legs legMask, op legOp, writes []journal.Write) (ok le
 	return f.on(legs)
 }
 
+// scatter does the same with parts of the data.
+func (m *Mirror) scatter(legs legMask, parts []device.Part) (ok legMask, err error) {
+	f := m.fans.get()
+	defer f.giveBack()
+	f.op, f.parts = opScatter, parts
+	return f.on(legs)
+}
+
 func (f *fanout) giveBack() {
-	f.p, f.writes = nil, nil
+	f.p, f.off, f.n, f.writes, f.parts = nil, 0, 0, nil, nil
 	f.errs = [MaxLegs]error{}
 	f.m.fans.put(f)
 }
@@ -163,6 +175,8 @@ func (f *fanout) do(i int) error {
 	switch f.op {
 	case opWrite:
 		err = writeFull(l, f.p, at)
+	case opScatter:
+		err = device.WriteScattered(l.dev, f.parts)
 	case opDiscard:
 		err = l.dev.Discard(at, f.n)
 	case opZero:

@@ -63,6 +63,7 @@ type Mirror struct {
 	log     regionLog
 	members members
 	fans    store[fanout]
+	spreads store[spread]
 	flusher flusher
 	cycle   cycle
 	resync  resync

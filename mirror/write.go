@@ -119,14 +119,8 @@ func (m *Mirror) writeRun(op legOp, p []byte, off, n int64, sums []uint32) error
 	defer m.guards.drop(b)
 	var own [tuplesPerBlock]uint32
 	is := own[:n/BlockSize]
-	for i := range is {
-		is[i] = guard.ZeroSum
-		if p != nil {
-			is[i] = guard.Sum(p[i*BlockSize:][:BlockSize])
-		}
-		if sums != nil && is[i] != sums[i] {
-			return device.CheckGuards(p[i*BlockSize:][:BlockSize], off+int64(i)*BlockSize, sums[i:i+1])
-		}
+	if err := sumBlocks(is, p, off, sums); err != nil {
+		return err
 	}
 	first, last := m.regions.span(off, n)
 	if err := m.beginWrite(first, last); err != nil {
@@ -137,6 +131,21 @@ func (m *Mirror) writeRun(op legOp, p []byte, off, n int64, sums []uint32) error
 		return err
 	}
 	m.guards.wrote(b, off, is, p)
+	return nil
+}
+
+// sumBlocks takes the sums of blocks, of zeros if p is nil, and checks them by those
+// that were handed over, if any were.
+func sumBlocks(is []uint32, p []byte, off int64, sums []uint32) error {
+	for i := range is {
+		is[i] = guard.ZeroSum
+		if p != nil {
+			is[i] = guard.Sum(p[i*BlockSize:][:BlockSize])
+		}
+		if sums != nil && is[i] != sums[i] {
+			return device.CheckGuards(p[i*BlockSize:][:BlockSize], off+int64(i)*BlockSize, sums[i:i+1])
+		}
+	}
 	return nil
 }
 

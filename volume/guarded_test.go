@@ -127,3 +127,40 @@ func TestWriteBatch(t *testing.T) {
 		t.Errorf("beyond the end: %d, %v", n, err)
 	}
 }
+
+// Scattered parts reach their places in the pool whatever extents they lie in, with
+// their sums.
+func TestWriteScattered(t *testing.T) {
+	v := pieces(t, 24*BlockSize)
+	edge := v.extents[1].vol
+	var parts []device.Part
+	for i, at := range [][2]int64{{512, 512}, {edge - 2*BlockSize, 4 * BlockSize}, {edge + 5*BlockSize, BlockSize}} {
+		p := device.Part{P: bytes.Repeat([]byte{byte(i + 1)}, int(at[1])), Off: at[0]}
+		if at[0]%BlockSize == 0 {
+			for range at[1] / BlockSize {
+				p.Sums = append(p.Sums, guard.Sum(p.P[:BlockSize]))
+			}
+		}
+		parts = append(parts, p)
+	}
+	if err := v.WriteScattered(parts); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range parts {
+		got := make([]byte, len(p.P))
+		if _, err := v.ReadAt(got, p.Off); err != nil || !bytes.Equal(got, p.P) {
+			t.Errorf("what is at %d reads otherwise: %v", p.Off, err)
+		}
+	}
+	parts[1].Sums[3]++
+	if err := v.WriteScattered(parts); !errors.Is(err, device.ErrGuard) {
+		t.Errorf("a part that does not fit its sum: %v", err)
+	}
+	parts[1].Sums = parts[1].Sums[:3]
+	if err := v.WriteScattered(parts); !errors.Is(err, device.ErrGuard) {
+		t.Errorf("a part with a sum too few: %v", err)
+	}
+	if err := v.WriteScattered([]device.Part{{P: make([]byte, 512), Off: v.size}}); !errors.Is(err, device.ErrOutOfRange) {
+		t.Errorf("beyond the end: %v", err)
+	}
+}

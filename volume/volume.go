@@ -20,10 +20,11 @@ type Volume struct {
 }
 
 var (
-	_ device.Device   = (*Volume)(nil)
-	_ device.Extenter = (*Volume)(nil)
-	_ device.Guarded  = (*Volume)(nil)
-	_ device.Batched  = (*Volume)(nil)
+	_ device.Device    = (*Volume)(nil)
+	_ device.Extenter  = (*Volume)(nil)
+	_ device.Guarded   = (*Volume)(nil)
+	_ device.Batched   = (*Volume)(nil)
+	_ device.Scattered = (*Volume)(nil)
 )
 
 func newVolume(dev device.Device, r *record) *Volume {
@@ -107,6 +108,34 @@ func (v *Volume) WriteBatch(parts []device.Part) (int, error) {
 		return n, v.fault("write", parts[0].Off, 0, err)
 	}
 	return n, nil
+}
+
+// WriteScattered has the pool write parts together, one that lies in several extents
+// as several.
+func (v *Volume) WriteScattered(parts []device.Part) error {
+	there := make([]device.Part, 0, len(parts))
+	for _, p := range parts {
+		n := int64(len(p.P))
+		if p.Sums != nil && (p.Off%BlockSize != 0 || n != int64(len(p.Sums))*BlockSize) {
+			return v.fault("write", p.Off, n, device.CheckGuards(p.P, p.Off, p.Sums))
+		}
+		err := v.each("write", p.Off, n, func(pool, vol, n int64) error {
+			in := vol - p.Off
+			piece := device.Part{P: p.P[in : in+n], Off: pool}
+			if p.Sums != nil {
+				piece.Sums = p.Sums[in/BlockSize : (in+n)/BlockSize]
+			}
+			there = append(there, piece)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := device.WriteScattered(v.dev, there); err != nil {
+		return v.fault("write", parts[0].Off, 0, err)
+	}
+	return nil
 }
 
 // Flush makes everything durable that returned before it was called.

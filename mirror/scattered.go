@@ -1,0 +1,199 @@
+package mirror
+
+import (
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/journal"
+)
+
+var _ device.Scattered = (*Mirror)(nil)
+
+// spreadMost is how many parts are written in one turn of the legs at the most:
+// more than any disk gains from, and few enough that who wants one of their ranges
+// does not wait for long.
+const spreadMost = 32
+
+// WriteScattered writes parts as WriteAt and WriteGuarded would, but as many as
+// can be in one turn of the legs. Those that have to be read first, or to go to
+// the journal, or that somebody is at, are written by themselves, or with those
+// that follow.
+func (m *Mirror) WriteScattered(parts []device.Part) error {
+	for len(parts) > 0 {
+		n, err := 0, error(nil)
+		if len(parts) > 1 {
+			n, err = m.spread(parts)
+		}
+		if n == 0 && err == nil {
+			n, err = 1, m.writeAlone(&parts[0])
+		}
+		if err != nil {
+			return err
+		}
+		parts = parts[n:]
+	}
+	return nil
+}
+
+func (m *Mirror) writeAlone(p *device.Part) error {
+	if p.Sums != nil {
+		return m.WriteGuarded(p.P, p.Off, p.Sums)
+	}
+	return m.write("write", opWrite, p.P, p.Off, int64(len(p.P)), nil)
+}
+
+// spread is parts that are written home in one turn of the legs.
+type spread struct {
+	m     *Mirror
+	spans []span
+	parts []device.Part // where they go on a leg
+	sums  []uint32      // of all blocks, if there are guards
+}
+
+// span is what a part of a spread has taken.
+type span struct {
+	held        *rangelock.Held
+	guards      *guardBlock // nil if there are none
+	first, last int         // regions
+}
+
+// spread writes the first parts, as many as it can in one turn, and returns how
+// many. If that is none nothing was done.
+func (m *Mirror) spread(parts []device.Part) (n int, err error) {
+	s := m.spreads.get()
+	defer s.giveBack()
+	for n < min(len(parts), spreadMost) {
+		p := &parts[n]
+		took, err := s.take(p)
+		if err != nil {
+			return 0, m.opError("write", p.Off, int64(len(p.P)), err)
+		}
+		if !took {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return n, m.opError("write", parts[0].Off, 0, s.write(parts[:n]))
+}
+
+// together says whether a part may be written with others: it changes whole
+// blocks, of which one block has the guards.
+func (m *Mirror) together(p *device.Part) bool {
+	n := int64(len(p.P))
+	switch {
+	case n == 0, m.ring.mode == JournalAlways && m.ring.j != nil:
+		return false
+	case m.guards.on() || p.Sums != nil:
+		return p.Off%BlockSize == 0 && n%BlockSize == 0 && p.Off%guardSpan+n <= guardSpan
+	default:
+		return true
+	}
+}
+
+// take takes what a part needs, and says whether it could: it waits for the range
+// of the first alone, as batch does. What it took before it failed is taken.
+func (s *spread) take(p *device.Part) (took bool, err error) {
+	m, n := s.m, int64(len(p.P))
+	if !m.together(p) {
+		return false, nil
+	}
+	h, err := m.enterBatch(p, len(s.spans) == 0)
+	if h == nil {
+		return false, err
+	}
+	var few [4]journal.Version
+	if len(m.ring.held(p.Off, n, few[:0])) > 0 {
+		m.ranges.Release(h) // the ring takes what comes after
+		return false, nil
+	}
+	at := span{held: h}
+	at.first, at.last = m.regions.span(p.Off, n)
+	if m.guards.on() {
+		if at.guards, err = m.guards.hold(p.Off); err != nil {
+			m.ranges.Release(h)
+			return false, err
+		}
+	}
+	s.spans = append(s.spans, at)
+	s.parts = append(s.parts, device.Part{P: p.P, Off: m.geo.dataOff() + p.Off})
+	if !m.guards.on() {
+		if p.Sums != nil {
+			err = device.CheckGuards(p.P, p.Off, p.Sums)
+		}
+		return err == nil, err
+	}
+	from := len(s.sums)
+	for range n / BlockSize {
+		s.sums = append(s.sums, 0)
+	}
+	err = sumBlocks(s.sums[from:], p.P, p.Off, p.Sums)
+	return err == nil, err
+}
+
+// write writes the parts, each with its range, to every leg in sync or joining.
+func (s *spread) write(parts []device.Part) error {
+	m := s.m
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer s.end()
+	ok, err := m.scatter(m.roll().targets(), s.parts)
+	if err := m.settle(ok, err); err != nil {
+		for _, at := range s.spans {
+			m.regions.spoil(at.first, at.last, m.inSync().first())
+		}
+		m.resync.bell.Ring()
+		return err
+	}
+	sums := s.sums
+	for i, at := range s.spans {
+		if at.guards != nil {
+			p := &parts[i]
+			k := len(p.P) / BlockSize
+			m.guards.wrote(at.guards, p.Off, sums[:k], p.P)
+			sums = sums[k:]
+		}
+	}
+	return nil
+}
+
+// begin is beginWrite for all regions, of which the first that is not marked has
+// the marks of all made durable.
+func (s *spread) begin() error {
+	durable := true
+	for _, at := range s.spans {
+		durable = s.m.regions.begin(at.first, at.last) && durable
+	}
+	if durable {
+		return nil
+	}
+	for _, at := range s.spans {
+		if err := s.m.ensure(at.first, at.last); err != nil {
+			s.end()
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *spread) end() {
+	for _, at := range s.spans {
+		s.m.regions.end(at.first, at.last)
+	}
+}
+
+// giveBack gives back what was taken, and the spread.
+func (s *spread) giveBack() {
+	for _, at := range s.spans {
+		if at.guards != nil {
+			s.m.guards.drop(at.guards)
+		}
+		s.m.ranges.Release(at.held)
+	}
+	clear(s.spans)
+	clear(s.parts)
+	s.spans, s.parts, s.sums = s.spans[:0], s.parts[:0], s.sums[:0]
+	s.m.spreads.put(s)
+}
