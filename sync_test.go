@@ -1,6 +1,7 @@
 package holdfast
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ type tally struct {
 	device.Device
 	mu              sync.Mutex
 	writes, flushes int
+	scattered       []int // how many parts were written at once
 }
 
 func (d *tally) WriteAt(p []byte, off int64) (int, error) {
@@ -23,6 +25,13 @@ func (d *tally) WriteAt(p []byte, off int64) (int, error) {
 	defer d.mu.Unlock()
 	d.writes++
 	return d.Device.WriteAt(p, off)
+}
+
+func (d *tally) WriteScattered(parts []device.Part) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.scattered = append(d.scattered, len(parts))
+	return device.WriteScattered(d.Device, parts)
 }
 
 func (d *tally) Flush() error {
@@ -95,5 +104,33 @@ func TestSyncOfScatteredPages(t *testing.T) {
 	}
 	if s := f.mirror.Status(); s.Journal.Transactions != 2 || s.Journal.Blocks != 32 {
 		t.Errorf("%+v", s.Journal)
+	}
+}
+
+// Scattered pages that nobody syncs are written home in one turn of the legs, once
+// their regions are marked.
+func TestWriteOutOfScatteredPages(t *testing.T) {
+	f, legs := tallied(t, 2)
+	m, _ := f.find(func(mapped) bool { return true })
+	for f.mirror.Status().Resync.RegionsLeft > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 2 {
+		for _, d := range legs {
+			d.writes, d.flushes, d.scattered = 0, 0, nil
+		}
+		for i := range int64(32) {
+			if _, err := m.handle.WriteAt(make([]byte, cache.PageSize), i*3*cache.PageSize); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.mapping.SyncRange(0, m.mapping.Size()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, d := range legs {
+		if d.writes != 0 || d.flushes != 0 || !slices.Equal(d.scattered, []int{32}) {
+			t.Errorf("leg %d: %d writes, %v together and %d flushes", i, d.writes, d.scattered, d.flushes)
+		}
 	}
 }

@@ -28,8 +28,8 @@ type walk struct {
 	wait bool
 	// retry has pages tried whose last write-out failed.
 	retry bool
-	// gather offers small runs to the backing together: a flush follows.
-	gather bool
+	// flush says that a flush follows.
+	flush bool
 	// holding says that the walk has claimed what is not being written yet: then it
 	// waits for nothing, for who has what it waits for may wait for that.
 	holding bool
@@ -62,7 +62,7 @@ func (m *Mapping) writeOut(set *tree, first, end int64, how walk) (pages, stop i
 			g.add(r)
 		}
 	}
-	g.submit()
+	g.submit(true)
 	b.wait()
 	return pages, n
 }

@@ -13,10 +13,14 @@ const (
 	// gatherPages is how many pages are written together at the most: a MiB, past
 	// which a disk gains little. They are under write-out from when they are gathered.
 	gatherPages = 256
+	// scatterPages is the same for those that no flush follows, whose writers nobody
+	// holds up: few, for who writes to one of them again waits for all. Several such
+	// calls are under way at once.
+	scatterPages = 32
 )
 
-// gather is what a sync has claimed and offers to the backing to be written
-// together, which may take fewer writes than each alone.
+// gather is what a walk has claimed and hands to the backing to be written
+// together, which may take fewer writes, or turns, than each alone.
 //
 // While it has any the walk waits for nothing: neither for snapshots, which others
 // that gather may have all, nor for a page, whose holder may take long while those
@@ -25,17 +29,14 @@ type gather struct {
 	m     *Mapping
 	b     *batch
 	how   walk
-	to    device.Batched // nil if nothing is gathered
+	on    bool // the backing takes runs together
 	runs  []run
 	pages int64
 }
 
 func (m *Mapping) newGather(b *batch, how walk) *gather {
-	g := &gather{m: m, b: b, how: how}
-	if how.gather {
-		g.to, _ = m.backing.(device.Batched)
-	}
-	return g
+	_, on := m.backing.(device.Scattered)
+	return &gather{m: m, b: b, how: how, on: on}
 }
 
 // collect claims page n and those after it that can be written with it.
@@ -46,69 +47,114 @@ func (g *gather) collect(set *tree, n, end int64) run {
 		if r := g.m.collect(set, n, end, how); r.count > 0 {
 			return r
 		}
-		g.submit()
+		g.submit(false)
 	}
 	return g.m.collect(set, n, end, g.how)
 }
 
 // add has a claimed run written, now or with others.
 func (g *gather) add(r run) {
-	if g.to == nil || r.count > gatherRun {
+	if !g.on || r.count > gatherRun {
 		g.b.run(r.finish)
 		return
 	}
 	g.runs = append(g.runs, r)
 	g.pages += r.count
-	if g.pages >= gatherPages {
-		g.submit()
+	if g.pages >= gatherPages || !g.how.flush && g.pages >= scatterPages {
+		g.submit(false)
 	}
 }
 
-// submit writes what was gathered. What the backing does not take, or fails in,
-// is written run by run, which also tells what is wrong with which page.
-func (g *gather) submit() {
-	if len(g.runs) == 0 {
+// submit writes what was gathered: where a flush follows what the backing would
+// rather take as a batch, and the rest scattered. The last is written by the caller.
+func (g *gather) submit(last bool) {
+	runs := g.runs
+	g.runs, g.pages = nil, 0
+	if b, ok := g.m.backing.(device.Batched); ok && g.how.flush && len(runs) > 0 {
+		runs = runs[writeBatch(b, runs):]
+	}
+	for len(runs) > 0 {
+		some := runs[:min(scatterPages, len(runs))]
+		runs = runs[len(some):]
+		if last && len(runs) == 0 {
+			finishTogether(some)
+		} else {
+			g.b.run(func() { finishTogether(some) })
+		}
+	}
+}
+
+// writeBatch offers runs to the backing, and completes those that it has written,
+// from the first; it returns how many. The others, and one that failed, come again.
+func writeBatch(b device.Batched, runs []run) (n int) {
+	t := join(runs)
+	done, _ := b.WriteBatch(t.parts)
+	t.still()
+	for n < len(runs) && t.ends[n] <= done {
+		n++
+	}
+	completeAll(runs[:n])
+	return n
+}
+
+// finishTogether is finish for several runs. If they cannot be written together
+// each is by itself, which also tells what is wrong with which page.
+func finishTogether(runs []run) {
+	if len(runs) > 1 {
+		t := join(runs)
+		err := device.WriteScattered(runs[0].m.backing, t.parts)
+		t.still()
+		if err == nil {
+			completeAll(runs)
+			return
+		}
+	}
+	for i := range runs {
+		runs[i].finish()
+	}
+}
+
+// completeAll completes runs that were written together.
+func completeAll(runs []run) {
+	for i := range runs {
+		r := &runs[i]
+		r.m.c.counters.runsWritten.Add(1)
+		r.m.c.counters.pagesWritten.Add(r.count)
+		r.complete(nil)
+		r.giveBack()
+	}
+}
+
+// joint is several runs as the backing is handed them.
+type joint struct {
+	runs   []run
+	parts  []device.Part
+	ends   []int // of each run, in parts
+	before []uint32
+}
+
+func join(runs []run) *joint {
+	t := &joint{runs: runs, parts: make([]device.Part, 0, len(runs)), ends: make([]int, len(runs))}
+	for i := range runs {
+		if invariants.Enabled {
+			t.before = append(t.before, runs[i].sum())
+		}
+		t.parts = runs[i].appendParts(t.parts)
+		t.ends[i] = len(t.parts)
+	}
+	seam.Point("cache.write", uint64(runs[0].n))
+	return t
+}
+
+// still checks that what is written has not changed.
+func (t *joint) still() {
+	if !invariants.Enabled {
 		return
 	}
-	n := g.writeTogether()
-	for i := range g.runs[:n] {
-		g.runs[i].complete(nil)
-		g.runs[i].giveBack()
+	for i := range t.runs {
+		r := &t.runs[i]
+		invariants.Check(t.before[i] == r.sum(), "cache: %d pages at %d changed while they were written", r.count, r.n*PageSize)
 	}
-	for _, r := range g.runs[n:] {
-		g.b.run(r.finish)
-	}
-	g.runs, g.pages = g.runs[:0], 0
-}
-
-// writeTogether offers the runs to the backing and returns how many it has
-// written, from the first.
-func (g *gather) writeTogether() (written int) {
-	var parts []device.Part
-	var before []uint32
-	ends := make([]int, len(g.runs)) // in parts
-	for i := range g.runs {
-		r := &g.runs[i]
-		if invariants.Enabled {
-			before = append(before, r.sum())
-		}
-		parts = r.appendParts(parts)
-		ends[i] = len(parts)
-	}
-	seam.Point("cache.write", uint64(g.runs[0].n))
-	done, _ := g.to.WriteBatch(parts) // the error comes again, with its page
-	for i := range g.runs {
-		r := &g.runs[i]
-		if invariants.Enabled {
-			invariants.Check(before[i] == r.sum(), "cache: %d pages at %d changed while they were written", r.count, r.n*PageSize)
-		}
-		if ends[i] <= done {
-			written = i + 1
-			g.m.c.counters.runsWritten.Add(1)
-			g.m.c.counters.pagesWritten.Add(r.count)
-		}
-	}
-	return written
 }
 
 // appendParts adds what the run writes.

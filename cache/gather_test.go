@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 
 	"holdfast.dev/holdfast/device"
@@ -15,6 +16,10 @@ type together struct {
 	most    int
 	err     error
 	batches []int // their sizes
+	// spreads are the sizes of what was written scattered; with torn these fail, half
+	// done.
+	spreads []int
+	torn    bool
 }
 
 func (d *together) WriteBatch(parts []device.Part) (int, error) {
@@ -36,6 +41,20 @@ func (d *together) WriteBatch(parts []device.Part) (int, error) {
 	return len(parts), nil
 }
 
+func (d *together) WriteScattered(parts []device.Part) error {
+	if err := d.op("scatter", parts[0].Off, 0); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spreads = append(d.spreads, len(parts))
+	if d.torn {
+		_ = device.WriteScattered(d.Device, parts[:len(parts)/2])
+		return errors.New("torn")
+	}
+	return device.WriteScattered(d.Device, parts)
+}
+
 func togetherBench(t *testing.T, most int, err error) (*bench, *together) {
 	d := &together{store: newStore(2048), most: most, err: err}
 	b := benchOn(t, d.store, Options{Manual: true, Budget: 4 * MinBudget}, MappingOptions{})
@@ -43,49 +62,66 @@ func togetherBench(t *testing.T, most int, err error) (*bench, *together) {
 	return b, d
 }
 
-// A sync offers what is small and scattered together, up to a MiB at a time, and
-// writes what the backing does not take, or fails in, run by run. What is large,
-// and what nobody waits for, goes by itself.
+// What is small and scattered goes to the backing together: if a flush follows
+// offered as a batch first, up to a MiB at a time, and what that does not take, or
+// fails in, scattered, a few at a time. If that fails too, it is written run by run.
+// What is large goes by itself.
 func TestGather(t *testing.T) {
 	fault := errors.New("some part failed")
+	tick := func(b *bench) error {
+		b.c.Tick()
+		b.c.Tick()
+		return nil
+	}
 	for _, c := range []struct {
 		what    string
 		most    int
 		err     error
+		torn    bool
 		write   func(b *bench)
-		sync    func(b *bench) error
+		clean   func(b *bench) error
 		batches []int
+		spreads []int
 		writes  int
 	}{
-		{"scattered pages", 1e6, nil, scattered(32), (*bench).syncErr, []int{32}, 0},
-		{"more than a MiB", 1e6, nil, scattered(300), (*bench).syncErr, []int{256, 44}, 0},
-		{"not all is taken", 5, nil, scattered(32), (*bench).syncErr, []int{32}, 27},
-		{"none is taken", 0, nil, scattered(32), (*bench).syncErr, []int{32}, 32},
-		{"some part fails", 7, fault, scattered(32), (*bench).syncErr, []int{32}, 25},
-		{"a long run among them", 1e6, nil, func(b *bench) {
+		{"scattered pages", 1e6, nil, false, scattered(32), (*bench).syncErr, []int{32}, nil, 0},
+		{"more than a MiB", 1e6, nil, false, scattered(300), (*bench).syncErr, []int{256, 44}, nil, 0},
+		{"not all is taken", 5, nil, false, scattered(32), (*bench).syncErr, []int{32}, []int{27}, 0},
+		{"none is taken", 0, nil, false, scattered(300), (*bench).syncErr, []int{256, 44}, []int{32, 32, 32, 32, 32, 32, 32, 32, 32, 12}, 0},
+		{"some part fails", 7, fault, false, scattered(32), (*bench).syncErr, []int{32}, []int{25}, 0},
+		{"and again", 7, fault, true, scattered(32), (*bench).syncErr, []int{32}, []int{25}, 25},
+		{"all but one is taken", 31, nil, false, scattered(32), (*bench).syncErr, []int{32}, nil, 1},
+		{"a long run among them", 1e6, nil, false, func(b *bench) {
 			scattered(4)(b)
 			b.write(fill((gatherRun+1)*PageSize, 9), 100*PageSize)
-		}, (*bench).syncErr, []int{4}, 1},
-		{"no flush follows", 1e6, nil, scattered(32), func(b *bench) error { return b.m.SyncRange(0, b.m.Size()) }, nil, 32},
-		{"sectors", 1e6, nil, func(b *bench) {
+		}, (*bench).syncErr, []int{4}, nil, 1},
+		{"no flush follows", 1e6, nil, false, scattered(40), func(b *bench) error { return b.m.SyncRange(0, b.m.Size()) }, nil, []int{32, 8}, 0},
+		{"nobody waits", 1e6, nil, false, scattered(40), tick, nil, []int{32, 8}, 0},
+		{"nobody waits, and it fails", 1e6, nil, true, scattered(40), tick, nil, []int{32, 8}, 40},
+		{"short runs", 1e6, nil, false, func(b *bench) {
+			b.write(fill(gatherRun*PageSize, 1), 0)
+			b.write(fill(2*PageSize, 2), 9*PageSize)
+		}, tick, nil, []int{2}, 0},
+		{"sectors", 1e6, nil, false, func(b *bench) {
 			b.write(fill(512, 1), 0)
 			b.write(fill(512, 2), 2048)
 			b.write(fill(512, 3), 9*PageSize)
-		}, (*bench).syncErr, []int{3}, 0},
-		{"half of a page is taken", 1, nil, func(b *bench) {
+		}, (*bench).syncErr, []int{3}, nil, 0},
+		{"half of a page is taken", 1, nil, false, func(b *bench) {
 			b.write(fill(512, 1), 0)
 			b.write(fill(512, 2), 2048)
 			b.write(fill(512, 3), 9*PageSize)
-		}, (*bench).syncErr, []int{3}, 3},
+		}, (*bench).syncErr, []int{3}, []int{3}, 0},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			b, d := togetherBench(t, c.most, c.err)
+			d.torn = c.torn
 			c.write(b)
-			if err := c.sync(b); err != nil {
+			if err := c.clean(b); err != nil {
 				t.Fatal(err)
 			}
-			if got := d.count("write"); got != c.writes || !equal(d.batches, c.batches) {
-				t.Errorf("batches of %v and %d writes, want %v and %d", d.batches, got, c.batches, c.writes)
+			if got := d.count("write"); got != c.writes || !slices.Equal(d.batches, c.batches) || !slices.Equal(d.spreads, c.spreads) {
+				t.Errorf("batches of %v, %v scattered and %d writes, want %v, %v and %d", d.batches, d.spreads, got, c.batches, c.spreads, c.writes)
 			}
 			if !bytes.Equal(b.stored(0, b.m.Size()), b.read(0, b.m.Size())) {
 				t.Error("what is stored is not what was written")
@@ -95,15 +131,6 @@ func TestGather(t *testing.T) {
 			}
 		})
 	}
-}
-
-func equal(a, b []int) bool {
-	for i := range a {
-		if i >= len(b) || a[i] != b[i] {
-			return false
-		}
-	}
-	return len(a) == len(b)
 }
 
 func (b *bench) syncErr() error { return b.h.Sync() }
@@ -119,19 +146,21 @@ func scattered(n int64) func(b *bench) {
 
 // Of a batch in which a page does not fit its sum, only that page fails.
 func TestGatherTellsWhichPageIsDamaged(t *testing.T) {
-	b, d := togetherBench(t, 1e6, nil)
-	scattered(8)(b)
-	b.m.arena.frames(9, 1)[17] ^= 1
-	if err := b.h.Sync(); !errors.Is(err, device.ErrGuard) {
-		t.Errorf("sync: %v", err)
-	}
-	for i := range int64(8) {
-		if got := b.stored(3*i*PageSize, 1)[0]; (got == byte(i+1)) == (i == 3) {
-			t.Errorf("page %d is stored as %d", 3*i, got)
+	for _, most := range []int{0, 1e6} {
+		b, d := togetherBench(t, most, nil)
+		scattered(8)(b)
+		b.m.arena.frames(9, 1)[17] ^= 1
+		if err := b.h.Sync(); !errors.Is(err, device.ErrGuard) {
+			t.Errorf("sync: %v", err)
 		}
-	}
-	if d.outstanding() != 1 {
-		t.Errorf("%d pages are dirty", d.outstanding())
+		for i := range int64(8) {
+			if got := b.stored(3*i*PageSize, 1)[0]; (got == byte(i+1)) == (i == 3) {
+				t.Errorf("page %d is stored as %d", 3*i, got)
+			}
+		}
+		if d.outstanding() != 1 {
+			t.Errorf("%d pages are dirty", d.outstanding())
+		}
 	}
 }
 
@@ -142,7 +171,7 @@ func TestGatherHoldsNothingBack(t *testing.T) {
 	scattered(3 * snapshotCount)(b)
 	b.m.exposed.Store(true)
 	b.sync()
-	if !equal(d.batches, []int{snapshotCount, snapshotCount, snapshotCount}) {
+	if !slices.Equal(d.batches, []int{snapshotCount, snapshotCount, snapshotCount}) {
 		t.Errorf("batches of %v", d.batches)
 	}
 }

@@ -20,7 +20,7 @@ import (
 func (m *Mapping) sync(first, end int64) error {
 	before := m.faults.count()
 	m.findStored(first, end)
-	m.writeBack(first, end, walk{wait: true, retry: true, gather: true})
+	m.writeBack(first, end, walk{wait: true, retry: true, flush: true})
 	m.awaitLeaving(first, end)
 	err := m.stabilize()
 	if err == nil {

@@ -56,6 +56,11 @@ func (o *owner) WriteGuarded(p []byte, off int64, sums []uint32) error {
 	return device.WriteGuarded(o.Device, p, off, sums)
 }
 
+// WriteScattered implements device.Scattered, by whoever is beneath.
+func (o *owner) WriteScattered(parts []device.Part) error {
+	return device.WriteScattered(o.Device, parts)
+}
+
 // WriteBatch implements device.Batched, if whoever is beneath does.
 func (o *owner) WriteBatch(parts []device.Part) (int, error) {
 	if b, ok := o.Device.(device.Batched); ok {
