@@ -19,6 +19,8 @@ type run struct {
 	skip   int64
 	// sums, if not nil, has the sum of each whole page as it is to be written.
 	sums *sums
+	// stable says that what was written needs no flush.
+	stable bool
 }
 
 // walk says how writeOut treats what it meets.

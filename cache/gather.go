@@ -71,7 +71,7 @@ func (g *gather) submit(last bool) {
 	runs := g.runs
 	g.runs, g.pages = nil, 0
 	if b, ok := g.m.backing.(device.Batched); ok && g.how.flush && len(runs) > 0 {
-		runs = runs[writeBatch(b, runs):]
+		runs = runs[g.m.writeBatch(b, runs, last && g.b.idle()):]
 	}
 	for len(runs) > 0 {
 		some := runs[:min(scatterPages, len(runs))]
@@ -86,15 +86,46 @@ func (g *gather) submit(last bool) {
 
 // writeBatch offers runs to the backing, and completes those that it has written,
 // from the first; it returns how many. The others, and one that failed, come again.
-func writeBatch(b device.Batched, runs []run) (n int) {
+//
+// With flush the flush that follows is made in the same turn, if nobody else flushes.
+// This task waits for nobody here, for who flushes may wait for what it has claimed.
+func (m *Mapping) writeBatch(b device.Batched, runs []run, flush bool) (n int) {
 	t := join(runs)
-	done, _ := b.WriteBatch(t.parts)
+	done, synced := 0, false
+	if flush {
+		flush, _ = m.flushes.Try(func() error {
+			done, synced = m.syncBatch(b, t.parts)
+			return nil
+		})
+	}
+	if !flush {
+		done, _ = b.WriteBatch(t.parts)
+	}
 	t.still()
 	for n < len(runs) && t.ends[n] <= done {
+		runs[n].stable = synced
 		n++
 	}
 	completeAll(runs[:n])
 	return n
+}
+
+// syncBatch is flush, of what was written before it and of parts that are not yet,
+// if the backing does both at once. It returns how many it has written in any case,
+// and whether they and all before are stable; if not nothing has been flushed, and
+// who wants it flushes as ever.
+func (m *Mapping) syncBatch(b device.Batched, parts []device.Part) (done int, synced bool) {
+	u := &m.tags.unstable
+	other := u.begin()
+	seam.Point("cache.flush", m.id)
+	done, synced, _ = b.SyncBatch(parts)
+	if synced {
+		u.succeed()
+		m.faults.succeed()
+	} else {
+		u.undo(other)
+	}
+	return done, synced
 }
 
 // finishTogether is finish for several runs. If they cannot be written together

@@ -20,6 +20,9 @@ type together struct {
 	// done.
 	spreads []int
 	torn    bool
+	// syncs has batches flushed that are taken whole; within is called then.
+	syncs  bool
+	within func()
 }
 
 func (d *together) WriteBatch(parts []device.Part) (int, error) {
@@ -39,6 +42,14 @@ func (d *together) WriteBatch(parts []device.Part) (int, error) {
 		}
 	}
 	return len(parts), nil
+}
+
+func (d *together) SyncBatch(parts []device.Part) (int, bool, error) {
+	n, err := d.WriteBatch(parts)
+	if d.within != nil {
+		d.within()
+	}
+	return n, d.syncs && err == nil && n == len(parts), err
 }
 
 func (d *together) WriteScattered(parts []device.Part) error {
@@ -133,6 +144,13 @@ func TestGather(t *testing.T) {
 	}
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (b *bench) syncErr() error { return b.h.Sync() }
 
 // scattered writes n pages, none beside another.
@@ -173,5 +191,88 @@ func TestGatherHoldsNothingBack(t *testing.T) {
 	b.sync()
 	if !slices.Equal(d.batches, []int{snapshotCount, snapshotCount, snapshotCount}) {
 		t.Errorf("batches of %v", d.batches)
+	}
+}
+
+// What a batch has made stable takes no flush, nor does what was written before; but
+// a batch that was not taken whole, or what was written beside it, does. Where a flush
+// is under way a batch waits for none, and is flushed after.
+func TestSyncInOneTurn(t *testing.T) {
+	fault := errors.New("fault")
+	for _, c := range []struct {
+		what    string
+		most    int
+		err     error
+		syncs   bool
+		before  func(b *bench)
+		within  func(b *bench)
+		flushes int
+	}{
+		{"alone", 1e6, nil, true, nil, nil, 0},
+		{"after what was written out", 1e6, nil, true, func(b *bench) { must(b.t, b.m.SyncRange(0, b.m.Size())) }, nil, 0},
+		{"not flushed", 1e6, nil, false, func(b *bench) { must(b.t, b.m.SyncRange(0, b.m.Size())) }, nil, 1},
+		{"not taken whole", 3, nil, true, nil, nil, 1},
+		{"failed", 3, fault, true, nil, nil, 1},
+		{"beside another write-out", 1e6, nil, true, nil, func(b *bench) {
+			b.write(fill(PageSize, 7), 900*PageSize)
+			must(b.t, b.m.SyncRange(900*PageSize, PageSize))
+		}, 1},
+		{"beside a discard", 1e6, nil, true, nil, func(b *bench) { must(b.t, b.h.Discard(900*PageSize, PageSize)) }, 1},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			b, d := togetherBench(t, c.most, c.err)
+			d.syncs = c.syncs
+			b.write(fill(PageSize, 1), 800*PageSize)
+			if c.before != nil {
+				c.before(b)
+			} else {
+				b.sync()
+				d.calls["flush"] = 0
+			}
+			scattered(8)(b)
+			if c.within != nil {
+				d.within = func() { c.within(b) }
+			}
+			must(t, b.h.Sync())
+			if got := d.count("flush"); got != c.flushes {
+				t.Errorf("%d flushes", got)
+			}
+			if s := b.c.Stats(); s.Dirty != 0 || b.m.tags.unstable.any() {
+				t.Errorf("something is not stable: %+v", s)
+			}
+			d.within = nil
+			d.fail("flush", fault)
+			must(t, b.h.Sync()) // there is nothing to be flushed
+		})
+	}
+}
+
+// A batch is not flushed with others beside a flush that is under way: that may be
+// waiting for what the batch has claimed.
+func TestSyncBesideAFlush(t *testing.T) {
+	b, d := togetherBench(t, 1e6, nil)
+	d.syncs = true
+	in, out, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	b.write(fill(PageSize, 1), 0)
+	must(t, b.m.SyncRange(0, PageSize))
+	b.s.setBefore(func(op string, _, _ int64) {
+		if op == "flush" {
+			b.s.setBefore(nil)
+			close(in)
+			<-out
+		}
+	})
+	go func() { done <- b.m.stabilize() }()
+	<-in
+	b.s.setBefore(func(op string, _, _ int64) {
+		if op == "batch" {
+			close(out)
+		}
+	})
+	scattered(4)(b)
+	must(t, b.h.Sync())
+	must(t, <-done)
+	if got := d.count("flush"); got != 2 {
+		t.Errorf("%d flushes", got)
 	}
 }

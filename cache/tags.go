@@ -141,6 +141,16 @@ func (u *unstable) fail(other bool) {
 	u.busy = false
 }
 
+// undo ends a flush that was not made: what it was to cover waits for the next.
+func (u *unstable) undo(other bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.flushing.addTo(u.written, 0, int64(len(u.flushing.chunks))*chunkPages)
+	u.flushing.reset()
+	u.other = u.other || other
+	u.busy = false
+}
+
 // reset empties the tree.
 func (t *tree) reset() {
 	for {

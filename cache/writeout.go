@@ -83,7 +83,7 @@ func (r *run) complete(err error) {
 	m := r.m
 	if err != nil {
 		m.writeFailed(r, err)
-	} else {
+	} else if !r.stable {
 		m.tags.unstable.add(r.n, r.count)
 	}
 	for i := range r.count {
@@ -204,6 +204,13 @@ func (b *batch) run(f func()) {
 		b.ended.Broadcast()
 		b.mu.Unlock()
 	})
+}
+
+// idle says whether nothing is under way.
+func (b *batch) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.active == 0
 }
 
 func (b *batch) wait() {

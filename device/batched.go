@@ -17,4 +17,8 @@ type Batched interface {
 	// not overlap. After an error the parts from the n-th on may have been written
 	// in part, and what is true of WriteAt or WriteGuarded is true of them.
 	WriteBatch(parts []Part) (n int, err error)
+	// SyncBatch is WriteBatch, and if that takes all parts it may be Flush as well,
+	// where the two together take fewer turns than one after the other: then synced is
+	// true. Otherwise the caller flushes, who is told there of what went wrong.
+	SyncBatch(parts []Part) (n int, synced bool, err error)
 }

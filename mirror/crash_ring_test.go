@@ -34,10 +34,13 @@ func (c *crash) batch() error {
 		}
 		parts, versions = append(parts, part), append(versions, version)
 	}
-	n, err := len(parts), error(nil)
-	if c.rng.IntN(2) == 0 {
+	n, synced, err := len(parts), false, error(nil)
+	switch c.rng.IntN(3) {
+	case 0:
 		err = c.m.WriteScattered(parts)
-	} else {
+	case 1:
+		n, synced, err = c.m.SyncBatch(parts)
+	default:
 		n, err = c.m.WriteBatch(parts)
 	}
 	for i, p := range parts {
@@ -48,6 +51,9 @@ func (c *crash) batch() error {
 		c.touch(first, n)
 		c.model.wrote(first, n, versions[i], err == nil)
 	}
+	if synced {
+		c.model.flushed()
+	}
 	return nil
 }
 
@@ -57,6 +63,17 @@ func (c *crash) ringWrite(first, n int) {
 	done, err := c.m.WriteBatch([]device.Part{{P: p, Off: int64(first) * device.SectorSize}})
 	c.touch(first, n)
 	c.model.wrote(first, n, version, done == 1 && err == nil)
+}
+
+// ringSync does the same and has it flushed at once.
+func (c *crash) ringSync(first, n int) {
+	version, p := c.model.bytes(n)
+	done, synced, err := c.m.SyncBatch([]device.Part{{P: p, Off: int64(first) * device.SectorSize}})
+	c.touch(first, n)
+	c.model.wrote(first, n, version, done == 1 && err == nil)
+	if synced {
+		c.model.flushed()
+	}
 }
 
 // scatter writes two whole blocks, and a part of a third between them.

@@ -32,6 +32,7 @@ var deeds = []struct {
 		}
 		return nil
 	}},
+	{"batch, flushed at once", func(c *crash) error { c.ringSync(4, 12); return nil }},
 	{"zero", func(c *crash) error { c.change(opZero, 5, 11); return nil }},
 	{"discard", func(c *crash) error { c.change(opDiscard, 0, 16); return nil }},
 	{"flush", func(c *crash) error {

@@ -27,7 +27,7 @@ const (
 	opZero
 	opUnguard // discard a part of the guard area
 	opGuards  // write the staged blocks of the guard area
-	opFlush   // the same, and flush
+	opFlush   // the same, and to the journal, and flush
 	opLog     // write changed log blocks and flush
 	opRecord  // write both superblocks
 	opRing    // write to the journal
@@ -186,7 +186,10 @@ func (f *fanout) do(i int) error {
 	case opGuards:
 		err = f.m.flusher.staged.write(l, guards)
 	case opFlush:
-		if err = f.m.flusher.staged.write(l, guards); err == nil {
+		if err = writeAll(l, f.writes); err == nil {
+			err = f.m.flusher.staged.write(l, guards)
+		}
+		if err == nil {
 			err = l.flush()
 		}
 	case opLog:

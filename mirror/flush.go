@@ -63,14 +63,26 @@ func (m *Mirror) flushAll() error { return m.flusher.group.Do(m.flushOnce) }
 
 // flushOnce writes the guards of what was written before it, and flushes the
 // legs. Only one task at a time does.
-func (m *Mirror) flushOnce() error {
+func (m *Mirror) flushOnce() error { return m.flushRing(nil) }
+
+// flushRing does it when each leg has written a transaction, if there is one, before
+// which every other is written; and gives it back. Requires the ranges of what is in
+// it, so that no leg joins meanwhile.
+func (m *Mirror) flushRing(x *journal.Transaction) error {
 	rs := m.regions
 	number := rs.flushBegun.Add(1)
 	mark := m.ring.mark()
 	guards := m.guards.dirtyBlocks()
 	tried := m.roll().targets()
-	err := m.flushWith(tried, guards)
+	var writes []journal.Write
+	if x != nil {
+		mark, writes = x.Seq(), x.Writes()
+	}
+	err := m.flushWith(tried, guards, writes)
 	m.guards.done(guards, err == nil)
+	if x != nil {
+		m.ring.j.Wrote(x, err)
+	}
 	if err != nil {
 		m.lostFlush(err)
 		return err
@@ -80,11 +92,11 @@ func (m *Mirror) flushOnce() error {
 }
 
 // flushWith flushes the legs with blocks of the guard area, the last of which
-// are written in the same turn.
+// are written in the same turn, as are those to the journal.
 //
 // A leg that joins meanwhile is flushed, or will be, before it counts; what was
 // written here of the guards of its regions is written again when it gets them.
-func (m *Mirror) flushWith(tried legMask, guards []*guardBlock) error {
+func (m *Mirror) flushWith(tried legMask, guards []*guardBlock, writes []journal.Write) error {
 	s := &m.flusher.staged
 	for len(guards) > stagedBlocks {
 		m.guards.stage(s, guards[:stagedBlocks])
@@ -95,8 +107,15 @@ func (m *Mirror) flushWith(tried legMask, guards []*guardBlock) error {
 		}
 	}
 	m.guards.stage(s, guards)
-	ok, err := m.onLegs(tried, opFlush, nil, 0, 0)
+	ok, err := m.onLegsAt(tried, opFlush, writes)
 	return m.settle(ok|^tried, err)
+}
+
+// owes says whether the next caller of Flush is to be told of an earlier one.
+func (fl *flusher) owes() bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	return fl.debt != nil
 }
 
 // lostFlush sees to a flush that failed on every leg. What was written since

@@ -22,21 +22,33 @@ func noRoom(err error) bool {
 // transaction. It leaves to the caller what is not small, and all if the journal
 // has no room: then a write home costs no more than the making of room would.
 func (m *Mirror) WriteBatch(parts []device.Part) (done int, err error) {
+	done, _, err = m.batches(parts, false)
+	return done, err
+}
+
+// SyncBatch has the legs write the last transaction and flush in one turn, unless
+// somebody else is at the journal, or at a flush.
+func (m *Mirror) SyncBatch(parts []device.Part) (done int, synced bool, err error) {
+	return m.batches(parts, true)
+}
+
+func (m *Mirror) batches(parts []device.Part, flush bool) (done int, synced bool, err error) {
 	if m.ring.j == nil || m.ring.mode == JournalNever {
-		return 0, nil
+		return 0, false, nil
 	}
 	for done < len(parts) {
-		n, err := m.batch(parts[done:])
+		var n int
+		n, synced, err = m.batch(parts[done:], flush)
 		if noRoom(err) || err == nil && n == 0 {
-			return done, nil
+			return done, false, nil
 		}
 		if err != nil {
 			p := &parts[done]
-			return done, m.opError("write", p.Off, int64(len(p.P)), err)
+			return done, false, m.opError("write", p.Off, int64(len(p.P)), err)
 		}
 		done += n
 	}
-	return done, nil
+	return done, synced, nil
 }
 
 // small says whether a part of a batch goes to the ring.
@@ -65,8 +77,8 @@ func (m *Mirror) blocksIn(parts []device.Part) (blocks int) {
 
 // batch writes the first parts in one transaction, as many as it takes, and
 // returns how many. It waits for the range of the first alone: who holds one may
-// not wait for another.
-func (m *Mirror) batch(parts []device.Part) (n int, err error) {
+// not wait for another. If it takes all it flushes too, if it is to and can at once.
+func (m *Mirror) batch(parts []device.Part, flush bool) (n int, synced bool, err error) {
 	x := m.ring.j.Begin(m.blocksIn(parts))
 	var few [16]*rangelock.Held
 	held := few[:0]
@@ -88,7 +100,7 @@ func (m *Mirror) batch(parts []device.Part) (n int, err error) {
 		}
 		if err != nil {
 			m.ring.j.Drop(x)
-			return 0, err
+			return 0, false, err
 		}
 		if k < int64(len(p.P)) {
 			break // the next one takes all of it
@@ -97,13 +109,13 @@ func (m *Mirror) batch(parts []device.Part) (n int, err error) {
 	}
 	if n == 0 { // not small, or longer than a transaction may be
 		m.ring.j.Drop(x)
-		return 0, nil
+		return 0, false, nil
 	}
-	seq, err := m.writeRing(x)
-	if err == nil {
+	seq, synced, err := m.syncRing(x, flush && n == len(parts))
+	if err == nil && !synced {
 		err = m.ring.j.Await(seq)
 	}
-	return n, err
+	return n, synced, err
 }
 
 // enterBatch is enter for a part of a batch. Unless told to wait it returns
@@ -209,19 +221,32 @@ func (m *Mirror) putRing(op legOp, p []byte, off, n int64, sums []uint32) (done 
 
 // writeRing appends a transaction, writes it to the legs and gives it back.
 func (m *Mirror) writeRing(x *journal.Transaction) (seq uint64, err error) {
+	seq, _, err = m.syncRing(x, false)
+	return seq, err
+}
+
+// syncRing is writeRing, and flushes in the same turn if it is to and need not wait
+// for anybody to do so. Nor may any transaction before this one be on its way: the
+// flush of a leg might come before it there, and leave a gap.
+func (m *Mirror) syncRing(x *journal.Transaction, flush bool) (seq uint64, synced bool, err error) {
 	if err := m.ring.j.Append(x); err != nil {
 		m.ring.j.Drop(x)
 		m.ring.bell.Ring()
-		return 0, err
+		return 0, false, err
 	}
 	seq = x.Seq()
-	ok, err := m.onLegsAt(m.roll().targets(), opRing, x.Writes())
-	err = m.settle(ok, err)
-	m.ring.j.Wrote(x, err)
+	if flush && m.ring.mark() == seq-1 {
+		synced, err = m.flusher.group.Try(func() error { return m.flushRing(x) })
+	}
+	if !synced {
+		ok, failed := m.onLegsAt(m.roll().targets(), opRing, x.Writes())
+		err = m.settle(ok, failed)
+		m.ring.j.Wrote(x, err)
+	}
 	if m.ring.filled(highWater) {
 		m.ring.bell.Ring()
 	}
-	return seq, err
+	return seq, synced && err == nil && !m.flusher.owes(), err
 }
 
 // addBlocks adds the blocks that a range touches to a transaction, as many as it has

@@ -92,6 +92,11 @@ func (b *batcher) WriteBatch(parts []device.Part) (int, error) {
 	return len(parts), nil
 }
 
+func (b *batcher) SyncBatch(parts []device.Part) (int, bool, error) {
+	n, err := b.WriteBatch(parts)
+	return n, err == nil, err
+}
+
 // Parts of a batch reach their places in the pool, as many as lie in one extent
 // each, and no others.
 func TestWriteBatch(t *testing.T) {

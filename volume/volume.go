@@ -85,15 +85,25 @@ func (v *Volume) WriteGuarded(p []byte, off int64, sums []uint32) error {
 // WriteBatch has the pool write parts together. One that lies in two extents ends
 // the batch: the caller writes it by itself.
 func (v *Volume) WriteBatch(parts []device.Part) (int, error) {
+	n, _, err := v.batch(parts, false)
+	return n, err
+}
+
+// SyncBatch does the same, and may flush the pool if it takes all.
+func (v *Volume) SyncBatch(parts []device.Part) (n int, synced bool, err error) {
+	return v.batch(parts, true)
+}
+
+func (v *Volume) batch(parts []device.Part, flush bool) (n int, synced bool, err error) {
 	b, ok := v.dev.(device.Batched)
 	if !ok {
-		return 0, nil
+		return 0, false, nil
 	}
 	there := make([]device.Part, 0, len(parts))
 	for _, p := range parts {
 		n := int64(len(p.P))
 		if err := v.check(p.Off, n); err != nil {
-			return 0, v.fault("write", p.Off, n, err)
+			return 0, false, v.fault("write", p.Off, n, err)
 		}
 		i := v.find(p.Off)
 		if i == len(v.extents) || p.Off+n > v.extents[i].vol+v.extents[i].length {
@@ -103,11 +113,15 @@ func (v *Volume) WriteBatch(parts []device.Part) (int, error) {
 		p.Off += e.pool - e.vol
 		there = append(there, p)
 	}
-	n, err := b.WriteBatch(there)
-	if err != nil {
-		return n, v.fault("write", parts[0].Off, 0, err)
+	if flush && len(there) == len(parts) {
+		n, synced, err = b.SyncBatch(there)
+	} else {
+		n, err = b.WriteBatch(there)
 	}
-	return n, nil
+	if err != nil {
+		return n, false, v.fault("write", parts[0].Off, 0, err)
+	}
+	return n, synced, nil
 }
 
 // WriteScattered has the pool write parts together, one that lies in several extents

@@ -68,3 +68,11 @@ func (o *owner) WriteBatch(parts []device.Part) (int, error) {
 	}
 	return 0, nil
 }
+
+// SyncBatch implements device.Batched, if whoever is beneath does.
+func (o *owner) SyncBatch(parts []device.Part) (int, bool, error) {
+	if b, ok := o.Device.(device.Batched); ok {
+		return b.SyncBatch(parts)
+	}
+	return 0, false, nil
+}

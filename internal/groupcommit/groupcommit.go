@@ -52,13 +52,31 @@ func (g *Group) Do(work func() error) error {
 		g.end(r, g.closed)
 		return r.err
 	}
+	g.serve(r, work)
+	return r.err
+}
+
+// Try is Do if that takes no waiting, and says whether it is.
+func (g *Group) Try(work func() error) (ran bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running != nil || g.next != nil || g.closed != nil {
+		return false, nil
+	}
+	r := &run{}
+	g.serve(r, work)
+	return true, r.err
+}
+
+// serve runs work for those who wait for r. Requires g.mu, which it gives up
+// meanwhile, and that nothing runs.
+func (g *Group) serve(r *run, work func() error) {
 	g.running = r
 	g.mu.Unlock()
 	err := work()
 	g.mu.Lock()
 	g.running = nil
 	g.end(r, err)
-	return r.err
 }
 
 // end tells everyone who waits for r what became of it. Requires g.mu.
