@@ -178,8 +178,12 @@ func (m *Mirror) takeHome(vs []journal.Version, all bool) error {
 		}
 	}
 	for left := vs; len(left) > 0; {
-		n := alike(left)
-		if err := m.takeRun(left[:n], all); err != nil {
+		n, err := m.takeRuns(left, all)
+		if err == nil && n == 0 {
+			n = alike(left)
+			err = m.takeRun(left[:n], all)
+		}
+		if err != nil {
 			return err
 		}
 		m.ring.homes.Add(uint64(n))
@@ -199,6 +203,62 @@ func alike(vs []journal.Version) int {
 	return n
 }
 
+// takeRuns writes the first versions home, as many as it can in one turn of the
+// legs, and returns how many. If that is none nothing was done. It waits for no
+// range; what is not free, or cannot be read, is for takeRun. Requires their regions
+// begun.
+func (m *Mirror) takeRuns(vs []journal.Version, all bool) (n int, err error) {
+	s := m.spreads.get()
+	defer s.giveBack()
+	buf := m.takenBuf()
+	for n < len(vs) && len(s.spans) < spreadMost {
+		run := vs[n:][:alike(vs[n:])]
+		if n+len(run) > homeBlocks || !s.takeVersions(run, buf[n*BlockSize:], all) {
+			break
+		}
+		n += len(run)
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return n, s.write()
+}
+
+// takenBuf is what versions are read to that are taken home.
+func (m *Mirror) takenBuf() []byte {
+	if m.ring.taken == nil {
+		m.ring.taken = alignedBytes(homeBlocks * BlockSize)
+	}
+	return m.ring.taken
+}
+
+// takeVersions takes what versions need that are alike, reads them to buf, and says
+// whether it could.
+func (s *spread) takeVersions(vs []journal.Version, buf []byte, all bool) bool {
+	m, off, n := s.m, startOf(&vs[0]), int64(len(vs))*BlockSize
+	if vs[0].Zeros == journal.AllSectors {
+		return false
+	}
+	at := span{off: off, p: buf[:n]}
+	if !all {
+		if at.held = m.ranges.TryAcquire(off, n, rangelock.Exclusive); at.held == nil {
+			return false
+		}
+	}
+	ok := !m.closed.Load() && !m.stopping.Load() || all
+	for i := 0; ok && i < len(vs); i++ {
+		ok = m.readVersion(&vs[i], at.p[i*BlockSize:][:BlockSize], nil) == nil
+		at.tuples = append(at.tuples, guard.Tuple(vs[i].Tuple))
+	}
+	if ok {
+		ok = s.add(at) == nil
+	}
+	if !ok && at.held != nil {
+		m.ranges.Release(at.held)
+	}
+	return ok
+}
+
 // takeRun writes versions home that are alike. Requires their regions begun.
 func (m *Mirror) takeRun(vs []journal.Version, all bool) error {
 	if !all {
@@ -211,10 +271,7 @@ func (m *Mirror) takeRun(vs []journal.Version, all bool) error {
 	if vs[0].Zeros == journal.AllSectors {
 		return m.writeVersions(opZero, nil, vs)
 	}
-	if m.ring.taken == nil {
-		m.ring.taken = alignedBytes(homeBlocks * BlockSize)
-	}
-	buf, from := m.ring.taken, 0
+	buf, from := m.takenBuf(), 0
 	for i := range vs {
 		err := m.readVersion(&vs[i], buf[i*BlockSize:][:BlockSize], nil)
 		if errors.Is(err, device.ErrGuard) {

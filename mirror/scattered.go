@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/journal"
 )
@@ -49,11 +50,15 @@ type spread struct {
 	sums  []uint32      // of all blocks, if there are guards
 }
 
-// span is what a part of a spread has taken.
+// span is a part of a spread, and what it has taken.
 type span struct {
-	held        *rangelock.Held
-	guards      *guardBlock // nil if there are none
-	first, last int         // regions
+	off         int64
+	p           []byte
+	held        *rangelock.Held // nil if the caller has it
+	guards      *guardBlock     // nil if there are none
+	first, last int             // regions
+	// tuples are those that its blocks get, or nil if these come of sums.
+	tuples []guard.Tuple
 }
 
 // spread writes the first parts, as many as it can in one turn, and returns how
@@ -75,7 +80,7 @@ func (m *Mirror) spread(parts []device.Part) (n int, err error) {
 	if n == 0 {
 		return 0, nil
 	}
-	return n, m.opError("write", parts[0].Off, 0, s.write(parts[:n]))
+	return n, m.opError("write", parts[0].Off, 0, s.write())
 }
 
 // together says whether a part may be written with others: it changes whole
@@ -108,32 +113,39 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 		m.ranges.Release(h) // the ring takes what comes after
 		return false, nil
 	}
-	at := span{held: h}
-	at.first, at.last = m.regions.span(p.Off, n)
-	if m.guards.on() {
-		if at.guards, err = m.guards.hold(p.Off); err != nil {
-			m.ranges.Release(h)
-			return false, err
+	if err := s.add(span{off: p.Off, p: p.P, held: h}); err != nil {
+		m.ranges.Release(h)
+		return false, err
+	}
+	switch {
+	case m.guards.on():
+		from := len(s.sums)
+		for range n / BlockSize {
+			s.sums = append(s.sums, 0)
 		}
+		err = sumBlocks(s.sums[from:], p.P, p.Off, p.Sums)
+	case p.Sums != nil:
+		err = device.CheckGuards(p.P, p.Off, p.Sums)
 	}
-	s.spans = append(s.spans, at)
-	s.parts = append(s.parts, device.Part{P: p.P, Off: m.geo.dataOff() + p.Off})
-	if !m.guards.on() {
-		if p.Sums != nil {
-			err = device.CheckGuards(p.P, p.Off, p.Sums)
-		}
-		return err == nil, err
-	}
-	from := len(s.sums)
-	for range n / BlockSize {
-		s.sums = append(s.sums, 0)
-	}
-	err = sumBlocks(s.sums[from:], p.P, p.Off, p.Sums)
 	return err == nil, err
 }
 
+// add adds a part whose range is held, with what it needs beside that.
+func (s *spread) add(at span) (err error) {
+	m := s.m
+	at.first, at.last = m.regions.span(at.off, int64(len(at.p)))
+	if m.guards.on() {
+		if at.guards, err = m.guards.hold(at.off); err != nil {
+			return err
+		}
+	}
+	s.spans = append(s.spans, at)
+	s.parts = append(s.parts, device.Part{P: at.p, Off: m.geo.dataOff() + at.off})
+	return nil
+}
+
 // write writes the parts, each with its range, to every leg in sync or joining.
-func (s *spread) write(parts []device.Part) error {
+func (s *spread) write() error {
 	m := s.m
 	if err := s.begin(); err != nil {
 		return err
@@ -148,11 +160,14 @@ func (s *spread) write(parts []device.Part) error {
 		return err
 	}
 	sums := s.sums
-	for i, at := range s.spans {
-		if at.guards != nil {
-			p := &parts[i]
-			k := len(p.P) / BlockSize
-			m.guards.wrote(at.guards, p.Off, sums[:k], p.P)
+	for _, at := range s.spans {
+		switch {
+		case at.guards == nil:
+		case at.tuples != nil:
+			m.guards.set(at.guards, at.off, at.tuples)
+		default:
+			k := len(at.p) / BlockSize
+			m.guards.wrote(at.guards, at.off, sums[:k], at.p)
 			sums = sums[k:]
 		}
 	}
@@ -190,7 +205,9 @@ func (s *spread) giveBack() {
 		if at.guards != nil {
 			s.m.guards.drop(at.guards)
 		}
-		s.m.ranges.Release(at.held)
+		if at.held != nil {
+			s.m.ranges.Release(at.held)
+		}
 	}
 	clear(s.spans)
 	clear(s.parts)
