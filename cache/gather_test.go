@@ -276,3 +276,27 @@ func TestSyncBesideAFlush(t *testing.T) {
 		t.Errorf("%d flushes", got)
 	}
 }
+
+// A flush that was not made leaves all that it was to cover to the next.
+func TestUndoneFlush(t *testing.T) {
+	u := &newTags(256).unstable
+	u.add(3, 1)
+	u.add(200, 2)
+	u.note()
+	other := u.begin()
+	u.add(3, 1)
+	u.add(7, 1)
+	u.undo(other)
+	for _, n := range []int64{3, 7, 200, 201} {
+		if u.isStable(n) {
+			t.Errorf("page %d needs no flush", n)
+		}
+	}
+	if other := u.begin(); !other || u.flushing.count.Load() != 4 {
+		t.Errorf("the next covers %d pages, and others: %v", u.flushing.count.Load(), other)
+	}
+	u.succeed()
+	if u.any() {
+		t.Error("something waits for a flush")
+	}
+}

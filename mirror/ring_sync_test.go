@@ -30,7 +30,7 @@ func TestSyncBatchIsOneTurn(t *testing.T) {
 		t.Errorf("%d, %v, %v; waited in vain: %v", n, synced, err, slow.gaveUp)
 	}
 	slow.until, quick.flushed = nil, nil
-	if s := m.ring.j.Status(); s.Transactions != 1 || m.guards.dirty != 0 || m.ring.mark() != 1 {
+	if s := m.ring.j.Status(); s.Transactions != 1 || m.guards.dirty != 0 || m.ring.mark() != 1 || m.ring.j.Checkpoint(1).Empty() {
 		t.Errorf("%+v, %d blocks of guards are not written", s, m.guards.dirty)
 	}
 }
@@ -144,6 +144,11 @@ func TestSyncBatchFails(t *testing.T) {
 		parts := []device.Part{block(1, 2), block(2, 2)}
 		if n, synced, err := m.SyncBatch(parts); n != 0 || synced || !errors.Is(err, device.ErrIO) {
 			t.Fatalf("%v: %d, %v, %v", kind, n, synced, err)
+		}
+		if kind == faultdev.Write {
+			if got := get(t, m, BlockSize, 1)[0]; got != 1 {
+				t.Errorf("what was not written reads as %d", got)
+			}
 		}
 		must(t, m.WriteScattered(parts))
 		if err := m.Flush(); !errors.Is(err, device.ErrIO) {

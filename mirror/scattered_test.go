@@ -97,7 +97,15 @@ func TestWriteScattered(t *testing.T) {
 				t.Errorf("%s: %v together, %d writes, %d flushes", c.what, s.together, s.alone, s.flushes)
 			}
 		}
+		if r := m.regions.count(); r.Dirty != 0 {
+			t.Errorf("%s: %+v", c.what, r)
+		}
 		for _, p := range c.parts {
+			if known := c.kind == guard.None || len(p.P) == 0 || c.mode == JournalAlways; !known {
+				if known, err := m.guards.knows(p.Off/BlockSize*BlockSize, BlockSize); !known || err != nil {
+					t.Errorf("%s: nothing is known of what is at %d: %v", c.what, p.Off, err)
+				}
+			}
 			if got := get(t, m, p.Off, int64(len(p.P))); !bytes.Equal(got, p.P) {
 				t.Errorf("%s: what is at %d reads otherwise", c.what, p.Off)
 			}
@@ -216,5 +224,71 @@ func TestWriteScatteredFails(t *testing.T) {
 				wantSound(t, legs)
 			}
 		}
+	}
+}
+
+// largePool is one in which scattered parts may have their guards in two blocks, and a
+// checkpoint more to take home than it takes at once.
+func largePool(t *testing.T) (*Mirror, []*spreads) {
+	t.Helper()
+	const size = 2 * guardSpan
+	legs := memLegs(2, LegSize(size))
+	must(t, Format(legs, FormatOptions{Size: size, RegionSize: testRegion, Guards: guard.CRC32C, Journal: 400 * BlockSize}))
+	var seen []*spreads
+	for i := range legs {
+		seen = append(seen, &spreads{Device: legs[i].Dev})
+		legs[i].Dev = seen[i]
+	}
+	return open(t, legs, Options{Manual: true}), seen
+}
+
+// A part that has its guards in two blocks is written by itself.
+func TestWriteScatteredAcross(t *testing.T) {
+	m, seen := largePool(t)
+	across := device.Part{P: bytes.Repeat([]byte{7}, 2*BlockSize), Off: guardSpan - BlockSize}
+	must(t, m.WriteScattered([]device.Part{block(1, 1), block(9, 1), across, block(guardSpan/BlockSize+3, 1), block(guardSpan/BlockSize-3, 1)}))
+	if got := get(t, m, across.Off, 2*BlockSize); !bytes.Equal(got, across.P) || !slices.Equal(seen[0].together, []int{2, 2}) {
+		t.Errorf("%v together, and it reads as %d and %d", seen[0].together, got[0], got[BlockSize])
+	}
+}
+
+// A checkpoint takes home as much at once as it has room for, with the tuples that it
+// has; what somebody is at is waited for, by itself.
+func TestCheckpointIsScattered(t *testing.T) {
+	m, seen := largePool(t)
+	want := make([]byte, m.Size())
+	var parts []device.Part
+	for i := range int64(30) {
+		p := device.Part{P: bytes.Repeat([]byte{byte(i + 1)}, 3*BlockSize), Off: i * 5 * BlockSize}
+		parts = append(parts, p)
+		copy(want[p.Off:], p.P)
+	}
+	batch(t, m, parts...)
+	must(t, m.Flush())
+	vs := m.ring.held(0, m.Size(), nil)
+	m.stopping.Store(true)
+	if n, err := m.takeRuns(vs, false); n != 0 || err != nil {
+		t.Errorf("as it stops: %d, %v", n, err)
+	}
+	m.stopping.Store(false)
+	h := m.ranges.Acquire(10*BlockSize, BlockSize, rangelock.Shared)
+	if n, err := m.takeRuns(vs, false); n != 6 || err != nil {
+		t.Errorf("beside one that is read: %d, %v", n, err)
+	}
+	m.ranges.Release(h)
+	for _, s := range seen {
+		s.together, s.alone, s.flushes = nil, 0, 0
+	}
+	must(t, m.Checkpoint())
+	for _, s := range seen {
+		if per := homeBlocks / 3; !slices.Equal(s.together, []int{per, 30 - per}) {
+			t.Errorf("%v together", s.together)
+		}
+	}
+	if s := m.Status().Journal; s.Blocks != 0 || s.Homes != 90 {
+		t.Errorf("%+v", s)
+	}
+	if !bytes.Equal(get(t, m, 0, m.Size()), want) || m.Status().Legs[0].ChecksumErrors != 0 {
+		t.Error("what is at home is not what was written")
 	}
 }

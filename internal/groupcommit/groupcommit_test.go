@@ -78,3 +78,45 @@ func TestClose(t *testing.T) {
 	wg.Wait()
 	refused()
 }
+
+// Try waits for nobody: neither for work under way, nor after Close.
+func TestTry(t *testing.T) {
+	var g Group
+	g.Init()
+	fault := errors.New("fault")
+	if ran, err := g.Try(func() error { return fault }); !ran || err != fault {
+		t.Errorf("alone: %v, %v", ran, err)
+	}
+	never := func() error { t.Error("work began"); return nil }
+	try := func() error {
+		if ran, err := g.Try(never); ran || err != nil {
+			t.Errorf("%v, %v", ran, err)
+		}
+		return nil
+	}
+	_ = g.Do(try)
+	_, _ = g.Try(try)
+	// Who asks meanwhile is served by a run after it.
+	began, runs := make(chan struct{}), 0
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-began
+		if err := g.Do(func() error { runs++; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	_, _ = g.Try(func() error {
+		close(began)
+		for !g.Waiting() {
+			time.Sleep(time.Millisecond)
+		}
+		runs++
+		return fault
+	})
+	wg.Wait()
+	if runs != 2 {
+		t.Errorf("%d runs", runs)
+	}
+	g.Close(fault)
+	_ = try()
+}
