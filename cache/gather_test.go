@@ -211,6 +211,7 @@ func TestSyncInOneTurn(t *testing.T) {
 		{"alone", 1e6, nil, true, nil, nil, 0},
 		{"after what was written out", 1e6, nil, true, func(b *bench) { must(b.t, b.m.SyncRange(0, b.m.Size())) }, nil, 0},
 		{"not flushed", 1e6, nil, false, func(b *bench) { must(b.t, b.m.SyncRange(0, b.m.Size())) }, nil, 1},
+		{"not flushed, and nothing before", 1e6, nil, false, nil, nil, 1},
 		{"not taken whole", 3, nil, true, nil, nil, 1},
 		{"failed", 3, fault, true, nil, nil, 1},
 		{"beside another write-out", 1e6, nil, true, nil, func(b *bench) {
@@ -244,6 +245,22 @@ func TestSyncInOneTurn(t *testing.T) {
 			d.fail("flush", fault)
 			must(t, b.h.Sync()) // there is nothing to be flushed
 		})
+	}
+}
+
+// What was written before a batch that was not flushed at once is written again if
+// the flush that follows fails.
+func TestSyncThatFailsAfterABatch(t *testing.T) {
+	b, d := togetherBench(t, 1e6, nil)
+	b.write(fill(PageSize, 1), 800*PageSize)
+	must(t, b.m.SyncRange(0, b.m.Size()))
+	scattered(8)(b)
+	d.fail("flush", errors.New("fault"))
+	if err := b.h.Sync(); err == nil {
+		t.Error("a sync whose flush failed succeeded")
+	}
+	if s := b.c.Stats(); s.Dirty != 9*PageSize {
+		t.Errorf("%+v", s)
 	}
 }
 
