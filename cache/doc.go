@@ -19,8 +19,8 @@
 // does not change: under the policy wait a writer waits; under the policy copy
 // he writes to a shadow, which takes the frame's place when the write-out is
 // done, so there are at most two copies. A page that was written stays in
-// memory until a flush has made it stable (sync.go). What a sync writes it offers
-// to the backing together, as far as it is small (gather.go).
+// memory until a flush has made it stable (sync.go). Small runs are handed to the
+// backing together; where a flush follows it may take them with that, in one (gather.go).
 //
 // Some pages change without a call: the holder of a pin stores when he likes
 // (pin.go), and so does a process that has the memory mapped (attach.go). Those

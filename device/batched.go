@@ -13,7 +13,7 @@ type Part struct {
 // are about to be flushed cheaper by doing them together.
 type Batched interface {
 	// WriteBatch writes the first parts, as many as it has something to gain by,
-	// and returns how many; the others the caller writes one by one. The parts do
+	// and returns how many; the others the caller writes otherwise. The parts do
 	// not overlap. After an error the parts from the n-th on may have been written
 	// in part, and what is true of WriteAt or WriteGuarded is true of them.
 	WriteBatch(parts []Part) (n int, err error)

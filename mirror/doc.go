@@ -78,7 +78,8 @@
 //
 // Small scattered writes that are about to be flushed (WriteBatch) go to a ring on
 // every leg: package journal says what holds of it, and what its caller has to do.
-// A sync of them is one write and one flush of each leg. Nothing else is written:
+// A sync of them is one write and one flush of each leg; where nobody else is at the
+// journal or flushes a leg does both in one turn (SyncBatch). Nothing else is written:
 // no bit of a region, for nothing at home changes, and no guard, for the
 // transaction carries the tuples. They go to the ring as whole blocks, so what it
 // holds of a block is one version; tuples in memory are those of what is at home,
@@ -231,8 +232,8 @@
 //	      the journal's
 //	      store.mu, faults.mu, scrub.mu, bout.mu
 //
-// Who holds a range asks for no other, but for those of a batch that are free at
-// once; and makes no room in the ring.
+// Who holds a range asks for no other, but for those of a batch, of a scattered write
+// or of a checkpoint that are free at once; and makes no room in the ring.
 //
 // The owner is called with cycle.mu held and nothing else.
 //
