@@ -48,6 +48,7 @@ var helpers = map[string][]string{
 	"internal/rangelock":   {"internal/invariants", "internal/seam"},
 	"internal/groupcommit": {"internal/invariants", "internal/mutant", "internal/seam"},
 	"internal/guard":       {},
+	"internal/aio":         {},
 	"internal/limitlog":    {},
 	"internal/eventlog":    {},
 	"internal/clients":     {},
