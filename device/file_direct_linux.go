@@ -78,6 +78,11 @@ func probeAlignment(fd int) (a alignment, ok bool) {
 	return alignment{}, false
 }
 
+// fits says whether a transfer may go through the direct descriptor.
+func (f *File) fits(p []byte, off int64) bool {
+	return f.direct != noFD && len(p) > 0 && f.align.fits(&p[0], len(p), off)
+}
+
 // fits says whether memory at p of length n may go to or come from off.
 func (a alignment) fits(p *byte, n int, off int64) bool {
 	return uintptr(unsafe.Pointer(p))&(a.addr-1) == 0 && (off|int64(n))&(a.off-1) == 0

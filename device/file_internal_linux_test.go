@@ -223,15 +223,17 @@ func TestCloseBesideCalls(t *testing.T) {
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	p := make([]byte, 4096)
 	bufs := [][]byte{p, p}
+	parts := []Part{{P: p}, {P: p, Off: 8192}}
 	m := NewMem(1 << 20)
 	f := openTemp(t, 1<<20, FileOptions{})
 	for name, call := range map[string]func(){
-		"Mem.ReadAt":      func() { m.ReadAt(p, 0) },
-		"Mem.WriteAt":     func() { m.WriteAt(p, 0) },
-		"File.ReadAt":     func() { f.ReadAt(p, 0) },
-		"File.WriteAt":    func() { f.WriteAt(p, 0) },
-		"File.ReadVecAt":  func() { f.ReadVecAt(bufs, 0) },
-		"File.WriteVecAt": func() { f.WriteVecAt(bufs, 0) },
+		"Mem.ReadAt":          func() { m.ReadAt(p, 0) },
+		"Mem.WriteAt":         func() { m.WriteAt(p, 0) },
+		"File.ReadAt":         func() { f.ReadAt(p, 0) },
+		"File.WriteAt":        func() { f.WriteAt(p, 0) },
+		"File.ReadVecAt":      func() { f.ReadVecAt(bufs, 0) },
+		"File.WriteVecAt":     func() { f.WriteVecAt(bufs, 0) },
+		"File.WriteScattered": func() { f.WriteScattered(parts) },
 	} {
 		if n := testing.AllocsPerRun(100, call); n >= 1 {
 			t.Errorf("%s allocates %v times", name, n)

@@ -13,14 +13,11 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.gate.leave()
-	if len(p) == 0 {
-		return 0, nil
-	}
 	f.alone.RLock()
 	defer f.alone.RUnlock()
 	var done int
 	err := error(unix.EINVAL)
-	if f.direct != noFD && f.align.fits(&p[0], len(p), off) {
+	if f.fits(p, off) {
 		done, err = readAll(f.direct, p, off)
 	}
 	if err == unix.EINVAL {
@@ -37,12 +34,14 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.gate.leave()
-	if len(p) == 0 {
-		return 0, nil
-	}
-	var done int
-	err := error(unix.EINVAL)
-	if f.direct != noFD && f.align.fits(&p[0], len(p), off) {
+	done, err := f.write(p, off)
+	return done, f.ended("write", off, len(p), err)
+}
+
+// write is WriteAt for a call that was let in, with the error as it came.
+func (f *File) write(p []byte, off int64) (done int, err error) {
+	err = unix.EINVAL
+	if f.fits(p, off) {
 		done, err = f.writeDirect(p, off)
 	}
 	if err == unix.EINVAL {
@@ -50,7 +49,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		n, err = f.writeBuffered(p[done:], off+int64(done))
 		done += n
 	}
-	return done, f.ended("write", off, len(p), err)
+	return done, err
 }
 
 func (f *File) writeDirect(p []byte, off int64) (int, error) {

@@ -32,7 +32,7 @@ import (
 //     buffered write.
 //  2. A descriptor is closed only when no call uses it, and none can begin to.
 //
-// Lock order: gate, then alone.
+// Lock order: gate, then alone. The lock of queues is held beside none.
 //
 // # What a failed Flush means
 //
@@ -51,6 +51,7 @@ type File struct {
 	alone    sync.RWMutex // held exclusively by buffered writes, shared by other transfers
 	buffered int
 	direct   int // noFD if the file system does not allow it
+	queues   queues
 }
 
 // noFD is in the place of a descriptor that is not open.
@@ -189,6 +190,7 @@ func (f *File) Close() error {
 // closeAll closes what is open. It does not retry: Linux frees a descriptor's
 // number even when close fails.
 func (f *File) closeAll() error {
+	f.queues.close()
 	var first error
 	for _, fd := range []int{f.direct, f.buffered} {
 		if fd == noFD {

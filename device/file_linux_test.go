@@ -136,7 +136,7 @@ func TestReadOnlyRefusesChanges(t *testing.T) {
 	_, write := f.WriteAt([]byte("x"), 0)
 	_, writeVec := f.WriteVecAt([][]byte{{1}}, 0)
 	for name, err := range map[string]error{
-		"write": write, "writevec": writeVec, "discard": f.Discard(0, 512), "zero": f.WriteZeroes(0, 512),
+		"write": write, "writevec": writeVec, "scatter": f.WriteScattered([]device.Part{{P: []byte{1}}}), "discard": f.Discard(0, 512), "zero": f.WriteZeroes(0, 512),
 	} {
 		if !errors.Is(err, device.ErrReadOnly) {
 			t.Errorf("%s: %v", name, err)

@@ -60,6 +60,7 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"6BufferIsTheCallers", (*suite).buffers},
 		{"Extents", (*suite).extents},
 		{"Vectored", (*suite).vectored},
+		{"Scattered", (*suite).scattered},
 		{"FlushBesideWrites", (*suite).flushBesideWrites},
 		{"Closed", (*suite).closed},
 	} {

@@ -56,6 +56,16 @@ func (m *model) writeVec(bufs [][]byte, off int64) {
 	copy(m.want[off:], all)
 }
 
+func (m *model) writeScattered(parts []device.Part) {
+	m.t.Helper()
+	n := 0
+	for _, p := range parts {
+		n += len(p.P)
+		copy(m.want[p.Off:], p.P)
+	}
+	m.must("scattered write", 0, int64(n), func() error { return device.WriteScattered(m.d, parts) })
+}
+
 func (m *model) discard(off, n int64) {
 	m.t.Helper()
 	m.must("discard", off, n, func() error { return m.d.Discard(off, n) })

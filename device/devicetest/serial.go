@@ -19,6 +19,9 @@ func calls(d device.Device) map[string]func(off, n int64) (int, error) {
 		"writevec": func(off, n int64) (int, error) {
 			return device.WriteVec(d, [][]byte{make([]byte, n/2), make([]byte, n-n/2)}, off)
 		},
+		"scatter": func(off, n int64) (int, error) {
+			return 0, device.WriteScattered(d, []device.Part{{P: make([]byte, n), Off: off}})
+		},
 		"discard": func(off, n int64) (int, error) { return 0, d.Discard(off, n) },
 		"zero":    func(off, n int64) (int, error) { return 0, d.WriteZeroes(off, n) },
 		"extents": func(off, n int64) (int, error) {
@@ -234,6 +237,33 @@ func (s *suite) vectored(t *testing.T) {
 	m.t = t
 	m.writeVec(nil, 0)
 	m.readVec(nil, m.d.Size())
+}
+
+// scattered: more parts than one turn takes, of every length and alignment, and in
+// any order.
+func (s *suite) scattered(t *testing.T) {
+	m := newModel(t, s.device(t))
+	r := s.rand(8)
+	for _, unit := range []int64{1, device.SectorSize, blockSize} {
+		for _, most := range []int64{2 * unit, 16 << 10, 400 << 10} {
+			var parts []device.Part
+			for off := r.Int64N(3) * unit; len(parts) < 150; {
+				n := r.Int64N(most/unit+1) * unit
+				if n > m.d.Size()-off {
+					break
+				}
+				parts = append(parts, device.Part{P: memory(r, n), Off: off})
+				off += n + max(r.Int64N(4)-1, 0)*unit
+				if off > m.d.Size() {
+					break
+				}
+			}
+			r.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+			m.writeScattered(parts)
+			m.all()
+		}
+	}
+	m.writeScattered(nil)
 }
 
 // closed: after Close every call fails, and says why.

@@ -1,0 +1,119 @@
+package device
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"holdfast.dev/holdfast/internal/aio"
+	"holdfast.dev/holdfast/internal/guard"
+)
+
+// pageParts are n pages of content, each a page apart.
+func pageParts(n int, content byte) (parts []Part) {
+	mem := bytes.Repeat([]byte{content}, max(n*4096, 32<<10)) // of a size that the runtime aligns to its pages
+	for i := range n {
+		parts = append(parts, Part{P: mem[i*4096:][:4096], Off: int64(i) * 8192})
+	}
+	return parts
+}
+
+// wantParts fails unless the file has what the parts have, at their places.
+func wantParts(t *testing.T, f *File, parts []Part) {
+	t.Helper()
+	for _, p := range parts {
+		got := make([]byte, len(p.P))
+		if _, err := f.ReadAt(got, p.Off); err != nil || !bytes.Equal(got, p.P) {
+			t.Errorf("at %d there is not what was written: %v", p.Off, err)
+		}
+	}
+}
+
+// Aligned parts go to the kernel together, past the page cache; one alone does
+// without a queue.
+func TestScatteredGoesDirect(t *testing.T) {
+	f := openDirect(t, 2<<20)
+	if one, err := aio.New(1); err != nil {
+		t.Skip(err)
+	} else {
+		one.Close()
+	}
+	if err := f.WriteScattered(pageParts(1, 1)); err != nil || f.queues.made != 0 {
+		t.Errorf("one part: %v, %d queues", err, f.queues.made)
+	}
+	for _, n := range []int{2, togetherMax, togetherMax + 1, 100} {
+		parts := pageParts(n, byte(n))
+		if err := f.WriteScattered(parts); err != nil {
+			t.Errorf("%d parts: %v", n, err)
+		}
+		if n := cached(t, f, 2<<20); n != 0 {
+			t.Errorf("they left %d bytes in the page cache", n)
+		}
+		wantParts(t, f, parts)
+		if f.queues.made != 1 || len(f.queues.idle) != 1 {
+			t.Errorf("%d queues were made, %d are idle", f.queues.made, len(f.queues.idle))
+		}
+	}
+}
+
+// Whoever finds no queue writes one by one.
+func TestScatteredWithoutAQueue(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	for name, spoil := range map[string]func(){
+		"none to be had": func() { f.queues.made, f.queues.none = 0, true },
+		"all in use":     func() { f.queues.made, f.queues.none = maxQueues, false },
+	} {
+		spoil()
+		parts := pageParts(5, 5)
+		if err := f.WriteScattered(parts); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantParts(t, f, parts)
+	}
+}
+
+// Parts that the kernel refuses for their alignment go through the page cache.
+func TestScatteredRefusedAlignment(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	f.align = alignment{addr: 1, off: 1}
+	parts := pageParts(5, 3)
+	parts[1].Off += 13
+	parts[3].P = parts[3].P[1:1000]
+	if err := f.WriteScattered(parts); err != nil {
+		t.Fatal(err)
+	}
+	wantParts(t, f, parts)
+}
+
+// A part that fails is named; one that does not fit its sum, or lies outside, lets
+// none be written.
+func TestScatteredFails(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	before := pageParts(3, 1)
+	if err := f.WriteScattered(before); err != nil {
+		t.Fatal(err)
+	}
+	var op *OpError
+	wrong := pageParts(3, 2)
+	wrong[2].Sums = []uint32{guard.Sum(wrong[2].P) + 1}
+	if err := f.WriteScattered(wrong); !errors.Is(err, ErrGuard) {
+		t.Errorf("a wrong sum: %v", err)
+	}
+	outside := pageParts(3, 2)
+	outside[2].Off = 1<<20 - 512
+	if err := f.WriteScattered(outside); !errors.Is(err, ErrOutOfRange) || !errors.As(err, &op) || op.Off != 1<<20-512 {
+		t.Errorf("outside: %v", err)
+	}
+	wantParts(t, f, before)
+
+	direct, err := unix.Open(f.name, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.direct, direct = direct, f.direct
+	defer unix.Close(direct)
+	if err := f.WriteScattered(pageParts(3, 2)[1:]); !errors.Is(err, ErrIO) || !errors.Is(err, unix.EBADF) || !errors.As(err, &op) || op.Off != 8192 {
+		t.Errorf("a descriptor that refuses writes: %v", err)
+	}
+}
