@@ -13,6 +13,7 @@ type opcode uint8
 const (
 	opRead opcode = iota
 	opWrite
+	opScattered
 	opFlush
 	opDiscard
 	opZero
@@ -21,7 +22,7 @@ const (
 )
 
 var opNames = [...]string{
-	opRead: "read", opWrite: "write", opFlush: "flush", opDiscard: "discard",
+	opRead: "read", opWrite: "write", opScattered: "scattered write", opFlush: "flush", opDiscard: "discard",
 	opZero: "zero", opExtents: "extents", opClose: "close",
 }
 
@@ -45,7 +46,8 @@ type call struct {
 	// What is asked.
 	op     opcode
 	off, n int64
-	buf    *buffer // the memory of a transfer, otherwise nil
+	buf    *buffer       // the memory of a transfer, otherwise nil
+	parts  []device.Part // of a scattered write, within buf
 
 	// What is answered.
 	done    int
@@ -81,6 +83,8 @@ func (c *call) ask() {
 		c.done, c.err = under.ReadAt(c.buf.mem[:c.n], c.off)
 	case opWrite:
 		c.done, c.err = under.WriteAt(c.buf.mem[:c.n], c.off)
+	case opScattered:
+		c.err = device.WriteScattered(under, c.parts)
 	case opFlush:
 		c.err = under.Flush()
 	case opDiscard:
@@ -102,7 +106,8 @@ func (c *call) drop() {
 	if c.buf != nil {
 		c.buf.free()
 	}
-	c.buf, c.extents, c.done, c.err = nil, nil, 0, nil
+	clear(c.parts)
+	c.buf, c.parts, c.extents, c.done, c.err = nil, c.parts[:0], nil, 0, nil
 }
 
 // do makes one call; p is the memory of a transfer. An error of the device
@@ -119,9 +124,8 @@ func (d *Device) do(op opcode, p []byte, off, n int64) (done int, extents []devi
 	if op == opWrite {
 		copy(c.buf.mem, p)
 	}
-	go c.start()
-	if <-c.end == givenUp {
-		return 0, nil, d.fail(op, off, n, fmt.Errorf("%w: nothing was heard of it for %v", device.ErrTimeout, d.deadline))
+	if err := d.send(c); err != nil {
+		return 0, nil, d.fail(op, off, n, err)
 	}
 	done, extents, err = c.done, c.extents, c.err
 	if op == opRead {
@@ -129,4 +133,14 @@ func (d *Device) do(op opcode, p []byte, off, n int64) (done int, extents []devi
 	}
 	d.release(c)
 	return done, extents, err
+}
+
+// send starts a call and waits until it is answered, or given up: then it belongs
+// to its goroutine.
+func (d *Device) send(c *call) error {
+	go c.start()
+	if <-c.end == givenUp {
+		return fmt.Errorf("%w: nothing was heard of it for %v", device.ErrTimeout, d.deadline)
+	}
+	return nil
 }
