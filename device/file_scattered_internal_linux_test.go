@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -70,7 +71,35 @@ func TestScatteredWithoutAQueue(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		wantParts(t, f, parts)
+		if len(f.queues.idle) > 0 {
+			t.Errorf("%s: a queue was made", name)
+		}
 	}
+}
+
+// Parts wait for a buffered write, which may not overlap them in time.
+func TestScatteredBesideABufferedWrite(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	before, after := pageParts(5, 1), pageParts(5, 2)
+	if err := f.WriteScattered(before); err != nil {
+		t.Fatal(err)
+	}
+	f.alone.Lock()
+	done := make(chan error, 1)
+	go func() { done <- f.WriteScattered(after) }()
+	got := make([]byte, 4096)
+	for range 2000 { // far longer than it would take
+		if _, err := pread(f.buffered, got, 0); err != nil || !bytes.Equal(got, before[0].P) {
+			t.Errorf("they did not wait: %v", err)
+			break
+		}
+		runtime.Gosched()
+	}
+	f.alone.Unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	wantParts(t, f, after)
 }
 
 // Parts that the kernel refuses for their alignment go through the page cache.

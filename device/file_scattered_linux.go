@@ -118,10 +118,10 @@ func (f *File) writeParts(parts []Part) error {
 		if err == nil && done == len(p.P) {
 			continue
 		}
-		// What came to nothing or was cut short goes on by itself, as a write that
-		// was alone would.
+		// What came to nothing or was cut short is written alone, as a single
+		// write is.
 		if err == nil || err == unix.EINVAL || err == unix.EAGAIN || err == unix.EINTR {
-			_, err = f.write(p.P[done:], p.Off+int64(done))
+			_, err = f.write(p.P, p.Off)
 		}
 		if err != nil {
 			return f.ended("write", p.Off, len(p.P), err)

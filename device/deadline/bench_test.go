@@ -1,6 +1,7 @@
 package deadline_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/deadline"
 )
@@ -41,6 +43,71 @@ func BenchmarkPaired(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkScattered writes 32 blocks, each by itself, then all together, on a bare
+// file and on a watched one: what it costs the processor, and how often a thread
+// slept, or was made to wait.
+func BenchmarkScattered(b *testing.B) {
+	const size, block, count = 64 << 20, 4 << 10, 32
+	mem := aligned(count * block)
+	parts := make([]device.Part, count)
+	for _, watched := range []bool{false, true} {
+		d := file(b, size)
+		if watched {
+			d = deadline.New(d, deadline.Options{})
+		}
+		if _, err := d.WriteAt(aligned(size), 0); err != nil { // so that no write meets a hole
+			b.Fatal(err)
+		}
+		alone := func() error {
+			for i := range parts {
+				if err := device.WritePart(d, &parts[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for _, how := range []struct {
+			name  string
+			write func() error
+		}{
+			{"Alone", alone},
+			{"Together", func() error { return device.WriteScattered(d, parts) }},
+			{"AloneFlush", func() error { return errors.Join(alone(), d.Flush()) }},
+			{"TogetherFlush", func() error { return errors.Join(device.WriteScattered(d, parts), d.Flush()) }},
+		} {
+			b.Run(fmt.Sprintf("watched=%v/%s", watched, how.name), func(b *testing.B) {
+				b.ReportAllocs()
+				at := 0
+				begin := usage(b)
+				for b.Loop() {
+					for i := range parts {
+						at = (at + 7919) % (size / block)
+						parts[i] = device.Part{P: mem[i*block:][:block], Off: int64(at) * block}
+					}
+					if err := how.write(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				end := usage(b)
+				b.ReportMetric(float64(end.Utime.Nano()+end.Stime.Nano()-begin.Utime.Nano()-begin.Stime.Nano())/float64(b.N), "cpu-ns/op")
+				b.ReportMetric(float64(end.Nvcsw-begin.Nvcsw)/float64(b.N), "sleeps/op")
+				b.ReportMetric(float64(end.Nivcsw-begin.Nivcsw)/float64(b.N), "preempted/op")
+			})
+		}
+		if err := d.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// usage is what the process has used.
+func usage(b *testing.B) (u unix.Rusage) {
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return u
 }
 
 // benchmark transfers n bytes at a time in a fixed scattered order.
