@@ -97,16 +97,15 @@ func (f *File) open(o FileOptions) error {
 	if f.buffered, err = f.openFD(flags | excl); err != nil {
 		return err
 	}
+	if !o.Buffered {
+		if err := f.openDirect(flags); err != nil {
+			return err
+		}
+	}
 	if err := f.lock(); err != nil {
 		return err
 	}
-	if err := f.measure(mode); err != nil {
-		return err
-	}
-	if o.Buffered {
-		return nil
-	}
-	return f.openDirect(flags)
+	return f.measure(mode)
 }
 
 // kind returns the type bits of what is at the path, if it can be a device.
@@ -134,13 +133,19 @@ func (f *File) openFD(flags int) (fd int, err error) {
 }
 
 // lock takes the lock that keeps a second server, or a check of a pool that is
-// being served, away.
+// being served, away. It is the direct descriptor's, if there is one: what is
+// written together goes through that, and the kernel keeps it open, and so the
+// lock, until it is done, even if this process is killed before.
 func (f *File) lock() error {
+	fd := f.direct
+	if fd == noFD {
+		fd = f.buffered
+	}
 	how := unix.LOCK_EX
 	if f.readOnly {
 		how = unix.LOCK_SH
 	}
-	err := retry(func() error { return unix.Flock(f.buffered, how|unix.LOCK_NB) })
+	err := retry(func() error { return unix.Flock(fd, how|unix.LOCK_NB) })
 	if err == unix.EWOULDBLOCK {
 		return fmt.Errorf("%w, which holds its lock: stop that program first", ErrBusy)
 	}

@@ -102,6 +102,17 @@ func TestScatteredBesideABufferedWrite(t *testing.T) {
 	wantParts(t, f, after)
 }
 
+// The lock is that of the descriptor which scattered parts are written through.
+func TestLockIsTheDirectDescriptors(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	if err := unix.Flock(f.buffered, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		t.Errorf("the buffered descriptor: %v", err)
+	}
+	if err := unix.Flock(f.direct, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Errorf("the direct descriptor: %v", err)
+	}
+}
+
 // Parts that the kernel refuses for their alignment go through the page cache.
 func TestScatteredRefusedAlignment(t *testing.T) {
 	f := openDirect(t, 1<<20)
