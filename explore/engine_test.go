@@ -327,3 +327,20 @@ func TestNoticesWhatIsNotNamed(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A story has a column for each task that does something, tells once what is done again
+// and again, and leaves out what is calm.
+func TestStory(t *testing.T) {
+	s := toy(
+		func(x *Execution) { x.Note("knocks"); x.Note("knocks"); seam.Point("cache.fill", 7) },
+		func(x *Execution) { x.Calm(func() { seam.Point("cache.fill", 8) }); x.Fail("nobody is in") },
+	)
+	_, story, err := Replay(s, Schedule{Scenario: "toy"})
+	if !errors.Is(err, ErrDiverged) { // the fingerprint is not known here
+		t.Fatal(err)
+	}
+	want := "toy: A toy.\n\na\n-\nknocks, 2 times\nreads page 7 in\n\n=> nobody is in\n"
+	if got := story.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -200,7 +200,8 @@ func (x *Execution) Choose(kind Kind, n int) int {
 }
 
 // Calm runs f with no other task let in but where f has to wait, and without faults
-// or cuts: for what a scenario does before its story begins and after it has ended.
+// or cuts: for what a scenario does before its story begins and after it has ended. Of
+// its steps nothing is told.
 func (x *Execution) Calm(f func()) {
 	x.calm++
 	f()

@@ -41,7 +41,7 @@ func (x *Execution) mark(where string, arg uint64) {
 	}
 	x.running.print = (h ^ arg) * prime
 	x.print = mix(x.print, x.running.print)
-	if x.trace != nil {
+	if x.trace != nil && x.calm == 0 {
 		x.trace.step(x.running, where, arg)
 	}
 }

@@ -13,8 +13,8 @@ type trace struct{ events []event }
 type event struct {
 	who  int
 	text string
-	// told is what the scenario itself tells: always shown.
-	told bool
+	// times is how often the task did it in a row.
+	times int
 }
 
 // phrases say what a step means to a reader of the story; a step that is not here
@@ -29,7 +29,7 @@ var phrases = map[string]string{
 	"cache.withdraw":   "withdraws page %d",
 	"cache.settle":     "finds page %d stored to",
 	"cache.takeout":    "takes page %d out of memory",
-	"mirror.region":    "marks region %d dirty",
+	"mirror.region":    "changes the state of region %d",
 	"mirror.log":       "writes the region log at %d",
 	"mirror.leg":       "writes a leg at %d",
 	"mirror.ring":      "writes a leg's journal at %d",
@@ -48,14 +48,23 @@ func (t *trace) step(who *task, where string, arg uint64) {
 		if strings.Contains(p, "%d") {
 			p = fmt.Sprintf(p, arg)
 		}
-		t.events = append(t.events, event{who: who.id, text: p})
+		t.tell(who, p)
 	}
+}
+
+// tell adds what a task does; what it does again and again is told once.
+func (t *trace) tell(who *task, text string) {
+	if n := len(t.events); n > 0 && t.events[n-1].who == who.id && t.events[n-1].text == text {
+		t.events[n-1].times++
+		return
+	}
+	t.events = append(t.events, event{who.id, text, 1})
 }
 
 // Note tells in the story what the task does.
 func (x *Execution) Note(format string, args ...any) {
 	if x.trace != nil {
-		x.trace.events = append(x.trace.events, event{x.running.id, fmt.Sprintf(format, args...), true})
+		x.trace.tell(x.running, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -96,7 +105,11 @@ func (s *Story) String() string {
 	row(&b, len(names), func(c int) string { return names[c] })
 	row(&b, len(names), func(c int) string { return strings.Repeat("-", len(names[c])) })
 	for _, e := range s.events {
-		for _, line := range wrap(e.text, columnWidth-2) {
+		text := e.text
+		if e.times > 1 {
+			text += fmt.Sprintf(", %d times", e.times)
+		}
+		for _, line := range wrap(text, columnWidth-2) {
 			row(&b, len(names), func(c int) string {
 				if c == column[e.who] {
 					return line

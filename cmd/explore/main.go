@@ -66,7 +66,7 @@ func run(args []string, out, errs io.Writer) int {
 		list(out)
 		return exitOK
 	case o.Replay != "":
-		return replay(o.Replay, out, usage)
+		return replay(&o, out, usage)
 	}
 	jobs, err := o.jobs()
 	if err != nil {
@@ -79,10 +79,15 @@ func run(args []string, out, errs io.Writer) int {
 }
 
 // replay runs one schedule.
-func replay(text string, out io.Writer, usage func(error) int) int {
-	schedule, err := explore.ParseSchedule(text)
+func replay(o *options, out io.Writer, usage func(error) int) int {
+	schedule, err := explore.ParseSchedule(o.Replay)
 	if err != nil {
 		return usage(err)
+	}
+	for _, x := range []struct{ what, asked, is string }{{"scenario", o.Scenario, schedule.Scenario}, {"mutant", o.Mutant, schedule.Mutant}} {
+		if x.asked != "" && x.asked != x.is {
+			return usage(fmt.Errorf("%w: it is one of %s %q, not %q", explore.ErrSchedule, x.what, x.is, x.asked))
+		}
 	}
 	s := scenario.Named(schedule.Scenario)
 	if s == nil {

@@ -32,6 +32,8 @@ func TestRefuses(t *testing.T) {
 		{"--replay hf0:sync-2004:-::1", `version "hf0"; this program knows "hf1"`},
 		{"--replay hf1:nowhere:-::1", `there is no scenario "nowhere" here`},
 		{"--replay hf1:sync-2004:1999::1", `there is no mutant "1999"`},
+		{"--scenario two-syncs --replay hf1:sync-2004:-::1", `it is one of scenario "sync-2004", not "two-syncs"`},
+		{"--mutant 2006 --replay hf1:sync-2004:2004::1", `it is one of mutant "2004", not "2006"`},
 		{"--replay hf1:sync-2004:-::1", "the schedule made other steps than when it was recorded"},
 		{"--replay nonsense", "not a schedule"},
 		{"--colour", "unknown flag"},
