@@ -307,7 +307,7 @@ func TestOptionsAreCheckedAtOnce(t *testing.T) {
 		t.Errorf("no options at all: %v", err)
 	}
 	o = Options{Budget: 16 * mib}
-	if s := opened(t, made(t), o).Status(); s.Cache.Budget != 16*mib || s.Cache.DirtyLimit != 8*mib {
+	if s := opened(t, made(t), o).Status(); s.Cache.Budget != 16*mib || s.Cache.DirtyLimit != 12*mib {
 		t.Errorf("the cache has %+v", s.Cache)
 	}
 }

@@ -39,13 +39,28 @@ const (
 	defaultAge      = 5 * time.Second
 )
 
+// DefaultDirtyLimit is the dirty limit where only the budget is known: three
+// quarters of it. The rest is left for what is read. A page that is written again
+// before its write-out has spared one, so more that may be dirty is less to write.
+func DefaultDirtyLimit(budget int64) int64 { return budget / 4 * 3 }
+
+// DefaultBackground is where the flusher starts if only the dirty limit is known:
+// at two thirds, half of the budget by default, where dm-writecache starts too
+// (drivers/md/dm-writecache.c), so that a burst finds the last third free. What is
+// dirty has to be written before a flush is answered, so it is never more than
+// maxBackground.
+func DefaultBackground(limit int64) int64 { return min(limit/3*2, maxBackground) }
+
+// maxBackground is what a disk of 200 MB/s writes within the default age.
+const maxBackground = 1 << 30
+
 // Options configure a Cache. A zero field means its default.
 type Options struct {
 	// Budget is the memory for frames and shadows, in bytes, at least MinBudget.
 	Budget int64
 	// DirtyLimit is how many bytes may be dirty or under write-out before
-	// writers wait; Background, how many before the flusher starts. Defaults: a
-	// half and an eighth of Budget, the latter at most half of DirtyLimit.
+	// writers wait; Background, how many before the flusher starts. Defaults:
+	// DefaultDirtyLimit and DefaultBackground.
 	DirtyLimit, Background int64
 	// Age is how long a page may stay dirty before the flusher writes it out
 	// (it may take twice that); Interval, how often the flusher looks.
@@ -67,8 +82,8 @@ func (o *Options) ensureDefaults() error {
 		}
 	}
 	def(&o.Budget, defaultBudget)
-	def(&o.DirtyLimit, o.Budget/2)
-	def(&o.Background, min(o.Budget/8, o.DirtyLimit/2))
+	def(&o.DirtyLimit, DefaultDirtyLimit(o.Budget))
+	def(&o.Background, DefaultBackground(o.DirtyLimit))
 	if o.Age == 0 {
 		o.Age = defaultAge
 	}

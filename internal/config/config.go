@@ -18,6 +18,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device/deadline"
 )
 
@@ -126,10 +127,10 @@ func Default() Config {
 // Derive fills what depends on other settings and was left out.
 func (c *Config) Derive() {
 	if c.Cache.DirtyLimit == 0 {
-		c.Cache.DirtyLimit = c.Cache.Budget / 2
+		c.Cache.DirtyLimit = Size(cache.DefaultDirtyLimit(int64(c.Cache.Budget)))
 	}
 	if c.Cache.DirtyBackground == 0 {
-		c.Cache.DirtyBackground = c.Cache.DirtyLimit / 4
+		c.Cache.DirtyBackground = Size(cache.DefaultBackground(int64(c.Cache.DirtyLimit)))
 	}
 }
 

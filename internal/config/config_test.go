@@ -22,7 +22,7 @@ func TestWhatIsLeftOutHasADefault(t *testing.T) {
 	}
 	want := Default()
 	want.Legs = []string{"a.img", "b.img"}
-	want.Cache.DirtyLimit, want.Cache.DirtyBackground = 128<<20, 32<<20
+	want.Cache.DirtyLimit, want.Cache.DirtyBackground = 192<<20, 128<<20
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v\nwant %+v", c, want)
 	}

@@ -25,7 +25,7 @@ var floors = map[string][]string{
 	"cache":             {"device"},
 	"nbd":               {"device"},
 	"attach":            {"device", "cache", "internal/uffd"},
-	"internal/config":   {"volume", "device/deadline"},
+	"internal/config":   {"volume", "cache", "device/deadline"},
 	"internal/uffd":     {},
 	".":                 {"device", "device/deadline", "mirror", "volume", "cache", "nbd", "attach", "internal/config"},
 	"cmd/holdfast":      {".", "internal/config"},
