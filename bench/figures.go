@@ -14,7 +14,13 @@ const (
 	cpuMicros      = "server_cpu_us_per_operation"
 	// wholeMicros is what the machine did for an operation until it was durable: with
 	// the client, the kernel's own threads, and whoever else was there.
-	wholeMicros    = "machine_cpu_us_per_operation_until_durable"
+	wholeMicros = "machine_cpu_us_per_operation_until_durable"
+	// durable is how many operations a second there were with the time until they
+	// were durable: nobody gains by leaving his write-out for later.
+	durable = "per_second_until_durable"
+	// clientShare is which part of a processor the client took: at one it is what
+	// limits.
+	clientShare    = "client_cpu_share"
 	settleSeconds  = "settle_seconds"
 	nanos          = "ns_per_operation"
 	seconds        = "seconds"
@@ -26,7 +32,7 @@ const (
 // format writes a figure in the unit that its name says.
 func format(name string, x float64) string {
 	switch name {
-	case iops:
+	case iops, durable:
 		if x >= 1e6 {
 			return fmt.Sprintf("%.2f M/s", x/1e6)
 		}

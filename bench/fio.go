@@ -55,6 +55,8 @@ func (j job) args(t target, size int64, runtime time.Duration, seed int) []strin
 type fioReport struct {
 	Jobs []struct {
 		Error int     `json:"error"`
+		User  float64 `json:"usr_cpu"` // in percent
+		Sys   float64 `json:"sys_cpu"`
 		Read  fioSide `json:"read"`
 		Write fioSide `json:"write"`
 	} `json:"jobs"`
@@ -87,6 +89,7 @@ func parseFio(out string) (figures, error) {
 		if j.Error != 0 {
 			return nil, fmt.Errorf("fio ended with error %d", j.Error)
 		}
+		f[clientShare] += (j.User + j.Sys) / 100
 		for _, side := range []fioSide{j.Read, j.Write} {
 			f[operations] += float64(side.IOs)
 			f[iops] += side.IOPS

@@ -14,6 +14,7 @@ func (r *result) markdown() string {
 	r.writeHead(&b)
 	r.writeVerdicts(&b)
 	r.writeRatios(&b)
+	r.writeDurable(&b)
 	r.writeFigures(&b)
 	writeList(&b, "Left out", r.LeftOut)
 	writeList(&b, "Failed", r.Failures)
@@ -69,8 +70,8 @@ func (r *result) writeRatios(b *strings.Builder) {
 	b.WriteString("by server CPU per operation, time and bytes less is.\n\n")
 	b.WriteString("| experiment | against | by | ours | theirs | ratio | CPU ours | CPU theirs | ratio |\n|---|---|---|---|---|---|---|---|---|\n")
 	for i, p := range r.Ratios {
-		if p.Figure == cpuMicros {
-			continue // in the row of the pairing before
+		if p.Figure == cpuMicros || isLate(p) {
+			continue // in the row of the pairing before, or in the table of its own
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |", p.Experiment, p.Against, figureNames[p.Figure], p.cells())
 		if next := i + 1; next < len(r.Ratios) && r.Ratios[next].Figure == cpuMicros {
@@ -81,6 +82,28 @@ func (r *result) writeRatios(b *strings.Builder) {
 	}
 	b.WriteByte('\n')
 }
+
+// writeDurable compares what writes cost with all that they leave to be done.
+func (r *result) writeDurable(b *strings.Builder) {
+	if !slices.ContainsFunc(r.Ratios, isLate) {
+		return
+	}
+	b.WriteString("## Until all is durable\n\nThe same writes, with the time that a flush took after them, ")
+	b.WriteString("and all that the machine did for one of them until then: client, server and kernel.\n\n")
+	b.WriteString("| experiment | against | ours | theirs | ratio | machine CPU ours | theirs | ratio |\n|---|---|---|---|---|---|---|---|\n")
+	for _, p := range r.Ratios {
+		switch p.Figure {
+		case durable:
+			fmt.Fprintf(b, "| %s | %s | %s |", p.Experiment, p.Against, p.cells())
+		case wholeMicros:
+			fmt.Fprintf(b, " %s |\n", p.cells())
+		}
+	}
+	b.WriteByte('\n')
+}
+
+// isLate says whether a pairing is by a figure of the table until all is durable.
+func isLate(p pairing) bool { return p.Figure == durable || p.Figure == wholeMicros }
 
 // cells are a pairing's figures.
 func (p *pairing) cells() string {
@@ -96,6 +119,8 @@ var figureNames = map[string]string{
 // alone are the figures that stand for themselves.
 func alone(experiment string) []string {
 	switch {
+	case strings.HasPrefix(experiment, limitOf+"fio"):
+		return []string{iops, clientShare}
 	case strings.HasPrefix(experiment, limitOf+"bare"):
 		return mainFigures(experiment)[:1]
 	case strings.HasPrefix(experiment, limitOf):

@@ -89,7 +89,7 @@ func (r *result) judge() {
 	for _, e := range r.experiments() {
 		names := r.contestants(e)
 		for _, peer := range names[1:] {
-			for _, figure := range mainFigures(e) {
+			for _, figure := range append(mainFigures(e), lateFigures(e)...) {
 				ours, theirs := r.byRound(e, names[0], figure), r.byRound(e, peer, figure)
 				if all := ratios(ours, theirs); len(all) > 0 {
 					r.Ratios = append(r.Ratios, pairing{e, names[0], peer, figure,
@@ -99,6 +99,8 @@ func (r *result) judge() {
 		}
 	}
 }
+
+var writes = regexp.MustCompile(`^(rand)?write |^70/30`)
 
 var sequential = regexp.MustCompile(`\b(128k|1m|nbdcopy)\b`)
 
@@ -119,6 +121,14 @@ func mainFigures(experiment string) []string {
 		return []string{bytesPerSecond, cpuMicros}
 	}
 	return []string{iops, cpuMicros}
+}
+
+// lateFigures are those that say what a load cost until all of it was durable.
+func lateFigures(experiment string) []string {
+	if writes.MatchString(experiment) {
+		return []string{durable, wholeMicros}
+	}
+	return nil
 }
 
 // save writes the report into a folder.

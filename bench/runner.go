@@ -103,7 +103,10 @@ func (r *runner) run(ctx context.Context, e experiment) error {
 		out[c.name] = r.o.quick && !needed(e.name, c.name)
 	}
 	for round := range r.o.rounds {
-		for _, c := range e.contestants {
+		for i := range e.contestants {
+			// Each round another begins, so that what one leaves behind does not always
+			// meet the same.
+			c := e.contestants[(i+round)%len(e.contestants)]
 			if out[c.name] {
 				continue
 			}

@@ -82,7 +82,10 @@ func newServer(h *host, k kind, size, budget int64, group string) (*server, erro
 	return s, k.make(s)
 }
 
-func (s *server) uri() string { return "nbd+unix:///" + s.export + "?socket=" + s.socket }
+func (s *server) uri() string { return nbdURI(s.export, s.socket) }
+
+// nbdURI is an export behind a Unix socket.
+func nbdURI(export, socket string) string { return "nbd+unix:///" + export + "?socket=" + socket }
 
 // start starts it.
 func (s *server) start(ctx context.Context) error {
@@ -197,6 +200,7 @@ func (s *server) load(ctx context.Context, j job, runtime time.Duration, round i
 		return nil, fmt.Errorf("making durable what was written: %w", err)
 	}
 	f[settleSeconds] = time.Since(began).Seconds()
+	f[durable] = f[operations] / (f[operations]/f[iops] + f[settleSeconds])
 	whole, err := busyTime()
 	f[wholeMicros] = float64((whole - wholeBefore).Microseconds()) / f[operations]
 	return f, err

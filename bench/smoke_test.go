@@ -107,7 +107,7 @@ func TestSmokePeers(t *testing.T) {
 // Every stage measures something.
 func TestSmokeStages(t *testing.T) {
 	dir, args := ready(t)
-	only := `^(randwrite 4k qd1|cost: randread|cold read|cache of a fourth: randread|nbdcopy|start|resync|memory|in process|limit: (copy|bare file, read))`
+	only := `^(randwrite 4k qd1|cost: randread|cold read|cache of a fourth: randread|nbdcopy|start|resync|memory|in process|limit: (copy|bare file, read|fio and))`
 	r := short(t, dir, append(args, "-only", only, "-peers", "^(nbdkit|one leg$)")...)
 	for _, s := range stages() {
 		if !slices.ContainsFunc(s.names, func(e string) bool { return len(r.contestants(e)) > 0 }) {

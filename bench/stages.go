@@ -9,6 +9,7 @@ import (
 func stages() []stage {
 	return []stage{
 		{"limits", limitNames(), openLimits},
+		{"nothing", jobNames(nothingLimits), openNothing},
 		{"in-process", []string{readInside, writeInside, storeSteady, storeFirst}, openLocal},
 		{"warm", jobNames(warmJobs), openWarm},
 		{"cost", jobNames(costJobs), openCost},

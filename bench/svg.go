@@ -116,7 +116,7 @@ func text(b *strings.Builder, x, y float64, anchor string, size int, s string) {
 func (r *result) plots() map[string]string {
 	note := fmt.Sprintf("%s, %d processors, %s, %d rounds. Line: least to most; box: quartiles; stroke: median; triangle: bar.",
 		r.Machine.Processor, r.Machine.Processors, r.Date.Format("2006-01-02"), r.Rounds)
-	var set, speed, processor []row
+	var set, speed, processor, late []row
 	for _, v := range r.Verdicts {
 		if v.Against != "" {
 			set = append(set, row{v.What, v.Ratio, v.Bar, v.Met})
@@ -124,15 +124,20 @@ func (r *result) plots() map[string]string {
 	}
 	for _, p := range r.Ratios {
 		label := p.Experiment + ": " + p.Contestant + " to " + p.Against
-		if p.Figure == cpuMicros {
-			processor = append(processor, row{label: label, ratio: p.Ratio})
-		} else {
-			speed = append(speed, row{label: label, ratio: p.Ratio})
+		switch r := (row{label: label, ratio: p.Ratio}); p.Figure {
+		case cpuMicros:
+			processor = append(processor, r)
+		case durable:
+			late = append(late, r)
+		case wholeMicros: // in the report's table
+		default:
+			speed = append(speed, r)
 		}
 	}
 	return map[string]string{
-		"bars.svg":   plot("Ratios and the bars set for them", note, set),
-		"ratios.svg": plot("Ratios of speed; of time or bytes where these are compared", note, speed),
-		"cpu.svg":    plot("Ratios of server CPU per operation: less is better", note, processor),
+		"bars.svg":    plot("Ratios and the bars set for them", note, set),
+		"ratios.svg":  plot("Ratios of speed; of time or bytes where these are compared", note, speed),
+		"durable.svg": plot("Ratios of writes a second, with the time until all is durable", note, late),
+		"cpu.svg":     plot("Ratios of server CPU per operation: less is better", note, processor),
 	}
 }

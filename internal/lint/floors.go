@@ -32,7 +32,7 @@ var floors = map[string][]string{
 	"explore":           {},
 	"explore/scenario":  {"explore", "device", "device/powercut", "mirror", "volume", "cache"},
 	"cmd/explore":       {"explore", "explore/scenario"},
-	"bench":             {".", "attach", "internal/config"},
+	"bench":             {".", "attach", "nbd", "device", "internal/config"},
 	"interop":           {},
 	"programs":          {},
 }
