@@ -66,31 +66,44 @@ func same(t *testing.T, a, b string) {
 	}
 }
 
-// metadataSize bounds, in bytes, what precedes a leg's data and differs between
-// legs: the first superblock and the log.
-const metadataSize = 1 << 20
+// logSize bounds, in bytes, what precedes a leg's guards and differs between
+// legs: the first superblock and the log. It is also what areas are aligned to.
+const logSize = 1 << 20
 
-// legsEqual compares two leg files of a closed pool itself, without asking
-// holdfast: past the metadata only the last block, the second superblock, may
-// differ.
-func legsEqual(t *testing.T, a, b string) {
+// legsEqual compares the guards and the data of two leg files of a closed pool
+// itself. Of holdfast it asks only how long the data, which lie at the end but for
+// the second superblock, and the journal before them are. The journals may differ:
+// a leg that has been away keeps what lies beyond the end of its own.
+func legsEqual(t *testing.T, p *pool) {
+	t.Helper()
+	status := p.anyStatus() // a stopped pool is no sound one
+	st, err := os.Stat(p.legs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := st.Size() - pageSize - status.Size
+	if status.Size <= 0 || status.Journal.Size <= 0 || data < logSize {
+		t.Fatalf("a leg of %d bytes has %d of data and %d of a journal", st.Size(), status.Size, status.Journal.Size)
+	}
+	rangeEqual(t, p, logSize, data-status.Journal.Size-logSize)
+	rangeEqual(t, p, data, data+status.Size)
+}
+
+// rangeEqual compares [off, end) of the first two legs.
+func rangeEqual(t *testing.T, p *pool, off, end int64) {
 	t.Helper()
 	var legs [2]*os.File
-	for i, path := range []string{a, b} {
-		f, err := os.Open(path)
+	for i := range legs {
+		f, err := os.Open(p.legs[i])
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 		legs[i] = f
 	}
-	st, err := legs[0].Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
 	pa, pb := make([]byte, chunk), make([]byte, chunk)
-	for off := int64(metadataSize); off < st.Size()-pageSize; off += chunk {
-		n := min(chunk, st.Size()-pageSize-off)
+	for ; off < end; off += chunk {
+		n := min(chunk, end-off)
 		_, errA := legs[0].ReadAt(pa[:n], off)
 		_, errB := legs[1].ReadAt(pb[:n], off)
 		if err := errors.Join(errA, errB); err != nil {

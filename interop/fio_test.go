@@ -42,7 +42,7 @@ func TestFio(t *testing.T) {
 			}
 			t.Log(summary(out))
 			s.stop()
-			legsEqual(t, p.legs[0], p.legs[1])
+			legsEqual(t, p)
 		})
 	}
 }

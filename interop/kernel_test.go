@@ -57,7 +57,7 @@ func TestKernelClient(t *testing.T) {
 	vm.expect("finished")
 	vm.wait()
 	s.stop()
-	legsEqual(t, p.legs[0], p.legs[1])
+	legsEqual(t, p)
 }
 
 // buildInitramfs makes the guest's first file system and returns its path.

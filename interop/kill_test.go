@@ -79,7 +79,7 @@ func recoverFromKill(t *testing.T, p *pool, l *ledger, random *random, round int
 	if round%5 == 4 {
 		// A check needs the pool closed, which is also a test of closing.
 		s.stop()
-		legsEqual(t, p.legs[0], p.legs[1])
+		legsEqual(t, p)
 		s = p.serve()
 		verifyAll(t, s, l, "after a clean stop")
 	}

@@ -258,10 +258,14 @@ func (p *pool) check() {
 type status struct {
 	Version    int          `json:"version"`
 	State      string       `json:"state"`
+	Size       int64        `json:"size"` // bytes of data
 	RegionSize int64        `json:"region_size"`
 	Resync     resyncStatus `json:"resync"`
 	Legs       []legStatus  `json:"legs"`
 	NBD        []connection `json:"nbd_connections"`
+	Journal    struct {
+		Size int64 `json:"size"` // bytes
+	} `json:"journal"`
 }
 
 // legStatus is how a leg is.

@@ -67,7 +67,7 @@ var misfortunes = []struct {
 	{"stopped and checked", 1, func(k *soak) {
 		k.work.stop()
 		k.server.stop()
-		legsEqual(k.t, k.pool.legs[0], k.pool.legs[1])
+		legsEqual(k.t, k.pool)
 		k.serve()
 	}},
 }
@@ -109,7 +109,7 @@ period = "200ms"
 	}
 	k.work.stop()
 	k.server.stop()
-	legsEqual(t, k.pool.legs[0], k.pool.legs[1])
+	legsEqual(t, k.pool)
 	t.Logf("in %v: %v", lasting, k.count)
 }
 
