@@ -93,7 +93,9 @@
 //     the regions, to all legs in sync or joining, with its tuples. So an absent leg
 //     has its share remembered, and a bit that is clear goes on meaning what it
 //     does: what lies in the ring alone is missed by no leg at home. When that is
-//     durable the header that frees the room is.
+//     durable the header that frees the room is. It reads the ring in long runs of
+//     one leg, and gives the blocks their tuples when all are at home: nobody asks
+//     for those, or for what is at home, while the ring has a version.
 //   - Resync, mending and scrub pass by what lies at home beneath a version, which
 //     a checkpoint will overwrite on every leg; scrub reads the version itself on
 //     every leg. A leg that has another there is charged, and given it anew.

@@ -56,9 +56,9 @@ type ring struct {
 	// bell wakes the task that makes room; rests is for its rest after a failure.
 	bell, rests *seam.Alarm
 	// emptying is held, across I/O, by who makes room: there is one checkpoint at a
-	// time. taken is its buffer.
+	// time. haul is what it has read of the ring.
 	emptying seam.Mutex
-	taken    []byte
+	haul     haul
 
 	healing healing
 

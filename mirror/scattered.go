@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"holdfast.dev/holdfast/device"
-	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/journal"
 )
@@ -55,10 +54,8 @@ type span struct {
 	off         int64
 	p           []byte
 	held        *rangelock.Held // nil if the caller has it
-	guards      *guardBlock     // nil if there are none
+	guards      *guardBlock     // nil if there are none, or the caller sees to them
 	first, last int             // regions
-	// tuples are those that its blocks get, or nil if these come of sums.
-	tuples []guard.Tuple
 }
 
 // spread writes the first parts, as many as it can in one turn, and returns how
@@ -113,10 +110,14 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 		m.ranges.Release(h) // the ring takes what comes after
 		return false, nil
 	}
-	if err := s.add(span{off: p.Off, p: p.P, held: h}); err != nil {
-		m.ranges.Release(h)
-		return false, err
+	at := span{off: p.Off, p: p.P, held: h}
+	if m.guards.on() {
+		if at.guards, err = m.guards.hold(at.off); err != nil {
+			m.ranges.Release(h)
+			return false, err
+		}
 	}
+	s.add(at)
 	switch {
 	case m.guards.on():
 		from := len(s.sums)
@@ -130,18 +131,11 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 	return err == nil, err
 }
 
-// add adds a part whose range is held, with what it needs beside that.
-func (s *spread) add(at span) (err error) {
-	m := s.m
-	at.first, at.last = m.regions.span(at.off, int64(len(at.p)))
-	if m.guards.on() {
-		if at.guards, err = m.guards.hold(at.off); err != nil {
-			return err
-		}
-	}
+// add adds a part whose range, and guards, are held.
+func (s *spread) add(at span) {
+	at.first, at.last = s.m.regions.span(at.off, int64(len(at.p)))
 	s.spans = append(s.spans, at)
-	s.parts = append(s.parts, device.Part{P: at.p, Off: m.geo.dataOff() + at.off})
-	return nil
+	s.parts = append(s.parts, device.Part{P: at.p, Off: s.m.geo.dataOff() + at.off})
 }
 
 // write writes the parts, each with its range, to every leg in sync or joining.
@@ -161,15 +155,12 @@ func (s *spread) write() error {
 	}
 	sums := s.sums
 	for _, at := range s.spans {
-		switch {
-		case at.guards == nil:
-		case at.tuples != nil:
-			m.guards.set(at.guards, at.off, at.tuples)
-		default:
-			k := len(at.p) / BlockSize
-			m.guards.wrote(at.guards, at.off, sums[:k], at.p)
-			sums = sums[k:]
+		if at.guards == nil {
+			continue
 		}
+		k := len(at.p) / BlockSize
+		m.guards.wrote(at.guards, at.off, sums[:k], at.p)
+		sums = sums[k:]
 	}
 	return nil
 }

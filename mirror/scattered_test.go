@@ -265,14 +265,17 @@ func TestCheckpointIsScattered(t *testing.T) {
 	}
 	batch(t, m, parts...)
 	must(t, m.Flush())
-	vs := m.ring.held(0, m.Size(), nil)
+	hs := m.lying(m.ring.held(0, m.Size(), nil))
+	if n := m.readHaul(hs); n != len(hs) {
+		t.Errorf("of %d versions %d are read at once", len(hs), n)
+	}
 	m.stopping.Store(true)
-	if n, err := m.takeRuns(vs, false); n != 0 || err != nil {
+	if n, err := m.takeRuns(hs, false); n != 0 || err != nil {
 		t.Errorf("as it stops: %d, %v", n, err)
 	}
 	m.stopping.Store(false)
 	h := m.ranges.Acquire(10*BlockSize, BlockSize, rangelock.Shared)
-	if n, err := m.takeRuns(vs, false); n != 6 || err != nil {
+	if n, err := m.takeRuns(hs, false); n != 6 || err != nil {
 		t.Errorf("beside one that is read: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
