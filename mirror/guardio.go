@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 )
 
@@ -16,8 +18,9 @@ const stagedBlocks = 256
 // that they hold still while their tuples change. Only the task that flushes has
 // one.
 type staged struct {
-	blocks []*guardBlock // ascending
-	buf    []byte
+	buf []byte
+	// parts are where they go on a leg, neighbours together.
+	parts []device.Part
 }
 
 // load reads a block from every leg in sync, and notes where they disagree.
@@ -113,11 +116,12 @@ func (g *guards) stage(s *staged, blocks []*guardBlock) {
 	if s.buf == nil && len(blocks) > 0 {
 		s.buf = alignedBytes(int(min(stagedBlocks*BlockSize, g.m.geo.areas[areaGuards].len)))
 	}
-	s.blocks = append(s.blocks[:0], blocks...)
+	s.parts = s.parts[:0]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, b := range s.blocks {
+	for i, b := range blocks {
 		seam.Point("mirror.guards", uint64(b.index))
+		s.add(i, g.m.geo.areas[areaGuards].off+b.index*BlockSize)
 		for k, t := range b.tuples {
 			copy(s.buf[i*BlockSize+k*guard.TupleSize:], t[:])
 		}
@@ -141,19 +145,27 @@ func (g *guards) done(blocks []*guardBlock, good bool) {
 	}
 }
 
-// write writes what is staged to a leg, neighbours together.
-func (s *staged) write(l *leg, area area) error {
-	for i := 0; i < len(s.blocks); {
-		k := i + 1
-		for k < len(s.blocks) && s.blocks[k].index == s.blocks[k-1].index+1 {
-			k++
-		}
-		if err := writeFull(l, s.buf[i*BlockSize:k*BlockSize], area.off+s.blocks[i].index*BlockSize); err != nil {
-			return err
-		}
-		i = k
+// add adds the i-th block, which goes to off.
+func (s *staged) add(i int, off int64) {
+	if k := len(s.parts) - 1; k >= 0 && s.parts[k].Off+int64(len(s.parts[k].P)) == off {
+		p := &s.parts[k].P
+		*p = (*p)[:len(*p)+BlockSize]
+		return
 	}
-	return nil
+	s.parts = append(s.parts, device.Part{P: s.buf[i*BlockSize:][:BlockSize], Off: off})
+}
+
+// write writes what is staged to a leg.
+func (s *staged) write(l *leg, area area) error {
+	if len(s.parts) == 0 {
+		return nil
+	}
+	first, last := &s.parts[0], &s.parts[len(s.parts)-1]
+	invariants.Check(first.Off >= area.off && last.Off+int64(len(last.P)) <= area.end(), "guards: staged from %d to %d", first.Off, last.Off)
+	if first == last {
+		return writeFull(l, first.P, first.Off)
+	}
+	return device.WriteScattered(l.dev, s.parts)
 }
 
 // discard makes the data blocks of whole blocks of the guard area unknown, on
