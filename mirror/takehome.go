@@ -11,9 +11,10 @@ import (
 	"holdfast.dev/holdfast/journal"
 )
 
-// homeBlocks is how many blocks are taken home at once: what a leg's disk takes
-// in one turn.
-const homeBlocks = mendBlocks
+// homeBlocks is how many blocks are taken home in one turn of the legs: as many as
+// the system takes at once, and twice as many as in a turn of a client's writes,
+// which do not wait for this one.
+const homeBlocks = 64
 
 // takeHome writes versions, ascending, home: the ordinary way, to all legs, under
 // the bits of their regions. These are made durable together. With all the caller
@@ -79,7 +80,7 @@ func alike(hs []homing) int {
 func (m *Mirror) takeRuns(hs []homing, all bool) (n int, err error) {
 	s := m.spreads.get()
 	defer s.giveBack()
-	for n < len(hs) && len(s.spans) < spreadMost {
+	for n < len(hs) {
 		run := hs[n:][:alike(hs[n:])]
 		if n+len(run) > homeBlocks || !s.takeVersions(run, all) {
 			break
