@@ -101,7 +101,7 @@ func TestCheckpointTakesAllHome(t *testing.T) {
 		m, legs, _ := haulPool(t, kind)
 		want := make([]byte, m.Size())
 		blocks := m.Size() / BlockSize
-		for range 40 {
+		for range 100 {
 			at := r.Int64N(blocks)
 			near := r.Int64N(blocks-at) + 1
 			for range r.IntN(4) {
