@@ -11,8 +11,9 @@ import (
 
 const (
 	// haulMost is how much of the ring is read at once to be taken home, in bytes:
-	// what eight large syncs put there. The memory for it is kept.
-	haulMost = 1 << 20
+	// twice what a turn of the legs takes, for half of it may have been written again
+	// since. The memory for it is kept; more gains nothing.
+	haulMost = 2 * homeBlocks * BlockSize
 	// haulGap is the most that lies between two versions which are read together,
 	// in bytes: to read that much too takes no longer than another read.
 	haulGap = 64 << 10
