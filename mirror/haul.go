@@ -37,10 +37,12 @@ func (m *Mirror) lying(vs []journal.Version) []homing {
 		}
 	}
 	slices.SortFunc(hs, func(a, b homing) int {
-		return cmp.Or(cmp.Compare(a.off, b.off), cmp.Compare(a.v.Block, b.v.Block))
+		return cmp.Or(cmp.Compare(a.off, b.off), byBlock(a, b))
 	})
 	return hs
 }
+
+func byBlock(a, b homing) int { return cmp.Compare(a.v.Block, b.v.Block) }
 
 // haul is a part of the ring as one leg has it, of which versions are taken home. It
 // belongs to who holds ring.emptying.
@@ -80,7 +82,7 @@ func (m *Mirror) readHaul(hs []homing) (n int) {
 		first := int(hs[from].off-h.off) / BlockSize * BlockSize
 		h.good = h.good && m.readArea(leg, h.buf[first:h.end(&hs[n-1])], h.off+int64(first)) == nil
 	}
-	slices.SortFunc(hs[:n], func(a, b homing) int { return cmp.Compare(a.v.Block, b.v.Block) })
+	slices.SortFunc(hs[:n], byBlock)
 	return n
 }
 

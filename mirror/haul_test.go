@@ -267,6 +267,40 @@ func TestCheckpointReadsAround(t *testing.T) {
 	}
 }
 
+// Where a block can be read from no leg a checkpoint fails; what it has taken home by
+// then has its guards.
+func TestCheckpointFailsHalfway(t *testing.T) {
+	legs := ringed(t, 2, guard.CRC32C)
+	front, faults := faulty(legs)
+	m := open(t, front, Options{Manual: true})
+	batch(t, m, block(4, 4), block(9, 9), block(20, 20), block(30, 30))
+	must(t, m.Flush())
+	v := m.ring.held(20*BlockSize, 1, nil)
+	for _, f := range faults {
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: m.ring.j.Pieces(&v[0], nil)[0].Off, Len: BlockSize, Err: device.ErrIO, Forever: true})
+	}
+	if err := m.Checkpoint(); !errors.Is(err, device.ErrIO) {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{4, 9, 20, 30} {
+		known, err := m.guards.knows(n*BlockSize, BlockSize)
+		if want := n < 20; known != want || err != nil {
+			t.Errorf("block %d: %v, %v", n, known, err)
+		}
+	}
+	for _, f := range faults {
+		f.Heal()
+	}
+	must(t, m.Checkpoint())
+	for _, n := range []int64{4, 9, 20, 30} {
+		if got := get(t, m, n*BlockSize, 1)[0]; got != byte(n) {
+			t.Errorf("block %d reads as %d", n, got)
+		}
+	}
+	must(t, m.Close())
+	wantSound(t, legs)
+}
+
 // What is taken home changes no guard before all of it is there: so a flush that
 // comes meanwhile writes none, and that of the checkpoint each block once, before
 // the header.
@@ -307,16 +341,16 @@ func TestCheckpointGuardsWait(t *testing.T) {
 		m, _ := hookedPool(t)
 		batch(t, m, block(1, 1), block(2, 2))
 		must(t, m.Flush())
-		vs := m.ring.held(0, testData, nil)
+		hs := m.lying(m.ring.held(0, testData, nil))
 		m.stopping.Store(true)
-		if err := m.giveTuples(vs, false); !errors.Is(err, device.ErrClosed) {
+		if err := m.giveTuples(hs, false); !errors.Is(err, device.ErrClosed) {
 			t.Errorf("as it stops: %v", err)
 		}
 		m.stopping.Store(false)
 		h := m.ranges.Acquire(2*BlockSize, BlockSize, rangelock.Shared)
 		given := false
 		go func() {
-			if err := m.giveTuples(vs, false); err != nil {
+			if err := m.giveTuples(hs, false); err != nil {
 				t.Error(err)
 			}
 			given = true
@@ -331,42 +365,4 @@ func TestCheckpointGuardsWait(t *testing.T) {
 			t.Errorf("given %v, known %v, %v", given, known, err)
 		}
 	})
-}
-
-// The blocks of the guard area that a flush writes are handed to a leg together,
-// neighbours as one.
-func TestGuardsAreWrittenTogether(t *testing.T) {
-	const size = 8 * guardSpan
-	legs := memLegs(2, LegSize(size))
-	must(t, Format(legs, FormatOptions{Size: size, RegionSize: guardSpan, Guards: guard.CRC32C}))
-	front := slices.Clone(legs)
-	seen := &spreads{Device: front[0].Dev}
-	front[0].Dev = seen
-	m := open(t, front, Options{Manual: true})
-	for _, spans := range [][]int64{{0, 1, 3, 6, 7}, {4}, {0, 2}} {
-		for _, n := range spans {
-			p := block(n*guardSpan/BlockSize+5, byte(n+1))
-			must(t, m.WriteGuarded(p.P, p.Off, p.Sums))
-		}
-		seen.together = nil
-		must(t, m.Flush())
-		if want := map[int][]int{5: {3}, 1: nil, 2: {2}}[len(spans)]; !slices.Equal(seen.together, want) {
-			t.Errorf("%v: %v together", spans, seen.together)
-		}
-	}
-	must(t, m.Close())
-	wantSound(t, legs)
-	for i := range legs {
-		m := open(t, legs[i:i+1], Options{Manual: true, Without: []string{identities(legs)[1-i].leg}})
-		for n := range int64(8) {
-			known, err := m.guards.knows(n*guardSpan+5*BlockSize, BlockSize)
-			if want := n != 5; known != want || err != nil {
-				t.Errorf("leg %d: of what is in the span %d: %v, %v", i, n, known, err)
-			}
-			if got := get(t, m, n*guardSpan+5*BlockSize, 1)[0]; known && got != byte(n+1) {
-				t.Errorf("leg %d: span %d reads as %d", i, n, got)
-			}
-		}
-		m.Abandon()
-	}
 }

@@ -295,3 +295,41 @@ func TestCheckpointIsScattered(t *testing.T) {
 		t.Error("what is at home is not what was written")
 	}
 }
+
+// The blocks of the guard area that a flush writes are handed to a leg together,
+// neighbours as one.
+func TestGuardsAreWrittenTogether(t *testing.T) {
+	const size = 8 * guardSpan
+	legs := memLegs(2, LegSize(size))
+	must(t, Format(legs, FormatOptions{Size: size, RegionSize: guardSpan, Guards: guard.CRC32C}))
+	front := slices.Clone(legs)
+	seen := &spreads{Device: front[0].Dev}
+	front[0].Dev = seen
+	m := open(t, front, Options{Manual: true})
+	for _, spans := range [][]int64{{0, 1, 3, 6, 7}, {4}, {0, 2}} {
+		for _, n := range spans {
+			p := block(n*guardSpan/BlockSize+5, byte(n+1))
+			must(t, m.WriteGuarded(p.P, p.Off, p.Sums))
+		}
+		seen.together = nil
+		must(t, m.Flush())
+		if want := map[int][]int{5: {3}, 1: nil, 2: {2}}[len(spans)]; !slices.Equal(seen.together, want) {
+			t.Errorf("%v: %v together", spans, seen.together)
+		}
+	}
+	must(t, m.Close())
+	wantSound(t, legs)
+	for i := range legs {
+		m := open(t, legs[i:i+1], Options{Manual: true, Without: []string{identities(legs)[1-i].leg}})
+		for n := range int64(8) {
+			known, err := m.guards.knows(n*guardSpan+5*BlockSize, BlockSize)
+			if want := n != 5; known != want || err != nil {
+				t.Errorf("leg %d: of what is in the span %d: %v, %v", i, n, known, err)
+			}
+			if got := get(t, m, n*guardSpan+5*BlockSize, 1)[0]; known && got != byte(n+1) {
+				t.Errorf("leg %d: span %d reads as %d", i, n, got)
+			}
+		}
+		m.Abandon()
+	}
+}

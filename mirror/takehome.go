@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
@@ -35,31 +36,36 @@ func (m *Mirror) takeHome(vs []journal.Version, all bool) error {
 			return err
 		}
 	}
-	for left := m.lying(vs); len(left) > 0; {
-		n := m.readHaul(left)
-		if err := m.takeHaul(left[:n], all); err != nil {
-			return err
-		}
-		left = left[n:]
+	hs, done, err := m.lying(vs), 0, error(nil)
+	for err == nil && done < len(hs) {
+		var n int
+		n, err = m.takeHaul(hs[done:][:m.readHaul(hs[done:])], all)
+		done += n
 	}
-	return m.giveTuples(vs, all)
+	// What is at home gets its tuples also where the rest could not be taken there:
+	// the ring may be lost before that can be, and the bits of the regions are clear.
+	if e := m.giveTuples(hs[:done], all); err == nil {
+		err = e
+	}
+	return err
 }
 
-// takeHaul writes home what one haul has.
-func (m *Mirror) takeHaul(left []homing, all bool) error {
-	for len(left) > 0 {
+// takeHaul writes home what one haul has, and returns how many versions that is.
+func (m *Mirror) takeHaul(hs []homing, all bool) (done int, err error) {
+	for done < len(hs) {
+		left := hs[done:]
 		n, err := m.takeRuns(left, all)
 		if err == nil && n == 0 {
 			n = alike(left)
 			err = m.takeRun(left[:n], all)
 		}
 		if err != nil {
-			return err
+			return done, err
 		}
 		m.ring.homes.Add(uint64(n))
-		left = left[n:]
+		done += n
 	}
-	return nil
+	return done, nil
 }
 
 // alike returns how many versions, from the first, lie side by side at home, and in
@@ -154,53 +160,54 @@ func (m *Mirror) writeHomed(run []homing) error {
 }
 
 // loseVersion tells of a block that was in the ring, and that no leg has as it was
-// written. With guards it gets the one that it should fit, so that what is at
-// home, which is older, is not taken for it.
+// written. Like the others it gets its tuple, if there are guards: so what is at home,
+// which is older, is not taken for it.
 func (m *Mirror) loseVersion(v *journal.Version) {
 	m.ring.lost.Add(1)
 	m.slog.Error("a block in the journal is on no leg as it was written: it is lost", eventlog.Key, eventlog.JournalLost, "offset", startOf(v))
 }
 
-// giveTuples gives versions, ascending, that are at home their tuples. Until the
-// ring lets go of them nobody looks at what these are at home. So all get them at
-// the end: a block of the guard area is written once for a checkpoint, and not by
-// every flush meanwhile.
-func (m *Mirror) giveTuples(vs []journal.Version, all bool) error {
+// giveTuples gives versions that are at home their tuples. Until the ring lets go of
+// them nobody looks at what these are at home. So all get them at the end: a block of
+// the guard area is written once for a checkpoint, and not by every flush meanwhile.
+func (m *Mirror) giveTuples(hs []homing, all bool) error {
 	if !m.guards.on() {
 		return nil
 	}
-	for len(vs) > 0 {
+	slices.SortFunc(hs, byBlock)
+	for len(hs) > 0 {
 		n := 1
-		for n < len(vs) && startOf(&vs[n])/guardSpan == startOf(&vs[0])/guardSpan {
+		for n < len(hs) && startOf(hs[n].v)/guardSpan == startOf(hs[0].v)/guardSpan {
 			n++
 		}
-		if err := m.giveTuplesOf(vs[:n], all); err != nil {
+		if err := m.giveTuplesOf(hs[:n], all); err != nil {
 			return err
 		}
-		vs = vs[n:]
+		hs = hs[n:]
 	}
 	return nil
 }
 
 // giveTuplesOf does so for versions that have their guards in one block.
-func (m *Mirror) giveTuplesOf(vs []journal.Version, all bool) error {
-	b, err := m.guards.hold(startOf(&vs[0]))
+func (m *Mirror) giveTuplesOf(hs []homing, all bool) error {
+	b, err := m.guards.hold(startOf(hs[0].v))
 	if err != nil {
 		return err
 	}
 	defer m.guards.drop(b)
-	for i := range vs {
-		off := startOf(&vs[i])
-		if all {
-			m.guards.set(b, off, []guard.Tuple{guard.Tuple(vs[i].Tuple)})
-			continue
+	for i := range hs {
+		off := startOf(hs[i].v)
+		var h *rangelock.Held
+		if !all {
+			h = m.ranges.Acquire(off, BlockSize, rangelock.Exclusive)
 		}
-		h := m.ranges.Acquire(off, BlockSize, rangelock.Exclusive)
-		open := !m.closed.Load() && !m.stopping.Load()
+		open := all || !m.closed.Load() && !m.stopping.Load()
 		if open {
-			m.guards.set(b, off, []guard.Tuple{guard.Tuple(vs[i].Tuple)})
+			m.guards.set(b, off, []guard.Tuple{guard.Tuple(hs[i].v.Tuple)})
 		}
-		m.ranges.Release(h)
+		if h != nil {
+			m.ranges.Release(h)
+		}
 		if !open {
 			return device.ErrClosed
 		}
