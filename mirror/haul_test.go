@@ -127,8 +127,12 @@ func TestCheckpointTakesAllHome(t *testing.T) {
 			}
 			if r.IntN(3) == 0 {
 				for _, x := range m.lying(m.ring.held(0, m.Size(), nil)) {
-					if x.off < 0 && x.v.Zeros == 0 {
-						split++
+					if x.off >= 0 || x.v.Zeros != 0 {
+						continue
+					}
+					split++
+					if n, err := m.takeRuns([]homing{x}, false); n != 0 || err != nil {
+						t.Errorf("what is in two pieces is written with others: %d, %v", n, err)
 					}
 				}
 				must(t, m.Checkpoint())

@@ -102,7 +102,7 @@ func (m *Mirror) takeRuns(hs []homing, all bool) (n int, err error) {
 // takeVersions takes what versions need that are alike, and says whether it could.
 func (s *spread) takeVersions(run []homing, all bool) bool {
 	m, off, n := s.m, startOf(run[0].v), int64(len(run))*BlockSize
-	if run[0].v.Zeros == journal.AllSectors {
+	if run[0].off < 0 { // zeros, or the haul has no place of its own for it
 		return false
 	}
 	at := span{off: off, p: m.ring.haul.of(&run[0], len(run))}
@@ -170,6 +170,7 @@ func (m *Mirror) loseVersion(v *journal.Version) {
 // giveTuples gives versions that are at home their tuples. Until the ring lets go of
 // them nobody looks at what these are at home. So all get them at the end: a block of
 // the guard area is written once for a checkpoint, and not by every flush meanwhile.
+// Requires their regions begun, so that no bit is cleared in between.
 func (m *Mirror) giveTuples(hs []homing, all bool) error {
 	if !m.guards.on() {
 		return nil
