@@ -13,7 +13,7 @@ type buffer struct {
 
 // buffers holds those not in use, by the power of two that their size is, in
 // pages. The collector takes what is not needed for long.
-var buffers [7]sync.Pool // pageSize << 6 is pieceSize
+var buffers [8]sync.Pool // pageSize << 7 is largeSize
 
 func newBuffer(n int) *buffer {
 	class := bits.Len(uint(max(n-1, 0)) / pageSize)

@@ -48,6 +48,7 @@ type call struct {
 	off, n int64
 	buf    *buffer       // the memory of a transfer, otherwise nil
 	parts  []device.Part // of a scattered write, within buf
+	large  bool          // it counts in Device.large
 
 	// What is answered.
 	done    int
@@ -106,19 +107,27 @@ func (c *call) drop() {
 	if c.buf != nil {
 		c.buf.free()
 	}
+	if c.large {
+		c.d.large.Add(-1)
+	}
 	clear(c.parts)
-	c.buf, c.parts, c.extents, c.done, c.err = nil, c.parts[:0], nil, 0, nil
+	c.buf, c.parts, c.large, c.extents, c.done, c.err = nil, c.parts[:0], false, nil, 0, nil
 }
 
-// do makes one call; p is the memory of a transfer. An error of the device
+// do makes one call; p is the memory of a transfer, of more than pieceSize only if
+// it was counted in d.large. An error of the device
 // beneath is passed on as it is.
 func (d *Device) do(op opcode, p []byte, off, n int64) (done int, extents []device.Extent, err error) {
 	c, err := d.enter(op == opClose)
 	if err != nil {
+		if len(p) > pieceSize {
+			d.large.Add(-1)
+		}
 		return 0, nil, d.fail(op, off, n, err)
 	}
 	c.op, c.off, c.n = op, off, n
 	if op == opRead || op == opWrite {
+		c.large = len(p) > pieceSize
 		c.buf = newBuffer(len(p))
 	}
 	if op == opWrite {

@@ -3,6 +3,7 @@ package deadline
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast.dev/holdfast/device"
@@ -28,6 +29,12 @@ const (
 	// so that the buffers of all calls take few MiB of memory. Linux cuts
 	// transfers to disks at about as much.
 	pieceSize = 256 << 10
+
+	// largeSize is the same for the first maxLarge long transfers that are under
+	// way: a reader of much data has to wake a thread half as often then. All
+	// others' being shorter keeps the memory bounded.
+	largeSize = 2 * pieceSize
+	maxLarge  = 2
 
 	// zeroSize is the same for discards and zeroings. A disk that has to write
 	// the zeros has done so many in a few seconds; it is a multiple of any unit
@@ -58,6 +65,8 @@ type Device struct {
 	name     string
 	size     int64
 	deadline time.Duration
+
+	large atomic.Int32 // calls that may transfer largeSize
 
 	watching sync.WaitGroup
 	unwatch  chan struct{} // closed by Close

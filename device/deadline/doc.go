@@ -13,7 +13,8 @@
 //     device counts as hung, and calls fail at once. So a write that is carried
 //     out late never undoes one that was asked for after it.
 //  5. What is stuck is bounded: at most maxCalls goroutines, as many threads,
-//     and a buffer of pieceSize each.
+//     and a buffer each, of largeSize for maxLarge of them and of pieceSize for
+//     the others.
 //  6. When the last stuck call has returned, the device is used again.
 //
 // The device recovers by itself (6) because whoever can do without it has set

@@ -19,13 +19,25 @@ func (d *Device) transfer(op opcode, p []byte, off int64) (int, error) {
 	}
 	for done := 0; ; {
 		at := off + int64(done)
-		n := min(len(p)-done, int(pieceSize-at%pageSize))
+		n := d.piece(len(p)-done, int(at%pageSize))
 		k, _, err := d.do(op, p[done:done+n], at, int64(n))
 		done += k
 		if err != nil || done == len(p) || k < n {
 			return done, err
 		}
 	}
+}
+
+// piece says how much of n bytes that begin so far into a page is transferred in
+// one call, and counts that call if it is large.
+func (d *Device) piece(n, in int) int {
+	if n > pieceSize {
+		if d.large.Add(1) <= maxLarge {
+			return min(n, largeSize-in) // still more than pieceSize
+		}
+		d.large.Add(-1)
+	}
+	return min(n, pieceSize-in)
 }
 
 // Flush makes everything durable that returned before it was called.

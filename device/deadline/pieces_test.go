@@ -3,7 +3,9 @@ package deadline_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -11,10 +13,10 @@ import (
 	"holdfast.dev/holdfast/device/faultdev"
 )
 
-// Long transfers reach the device in pieces of at most 256 KiB, cut between
+// Long transfers reach the device in pieces of at most 512 KiB, cut between
 // pages; long discards and zeroings at multiples of 256 MiB.
 func TestPieces(t *testing.T) {
-	const piece, gib = 256 << 10, 1 << 30
+	const piece, gib = 512 << 10, 1 << 30
 	for _, c := range []struct {
 		name   string
 		do     func(d device.Device, off, n int64) error
@@ -40,6 +42,55 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// Of the transfers under way only two may be that long; those that were given up
+// count for as long as the device has their memory.
+func TestFewLongPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const long, short, n = 512 << 10, 256 << 10, 6
+		d, under := watched(n * long)
+		readAll := func(want error) {
+			var done sync.WaitGroup
+			for i := range int64(n) {
+				done.Go(func() {
+					if _, err := d.ReadAt(make([]byte, long), i*long); !errors.Is(err, want) {
+						t.Errorf("read: %v, want %v", err, want)
+					}
+				})
+			}
+			synctest.Wait()
+			lengths := map[int64]int{}
+			for _, r := range under.ranges {
+				lengths[r[1]]++
+			}
+			if want := map[int64]int{long: 2, short: 4}; !maps.Equal(lengths, want) {
+				t.Errorf("by length, the device has been given %v, want %v", lengths, want)
+			}
+			under.ranges = nil
+			if want == nil {
+				under.Heal()
+			}
+			done.Wait()
+		}
+		for range 2 {
+			under.Add(faultdev.Rule{On: faultdev.Read, Hang: true, Forever: true})
+			readAll(nil)
+			under.ranges = nil
+			under.Add(faultdev.Rule{On: faultdev.Read, Hang: true, Forever: true})
+			readAll(device.ErrTimeout)
+			under.Heal()
+			synctest.Wait()
+			under.Add(faultdev.Rule{On: faultdev.Flush, Hang: true})
+			wantTimeout(t, "flush", d.Flush())
+			for range n {
+				wantTimeout(t, "read after it", read(d, 0, long))
+			}
+			under.Heal()
+			synctest.Wait()
+		}
+		must(t, d.Close())
+	})
+}
+
 func write(d device.Device, off, n int64) error {
 	_, err := d.WriteAt(make([]byte, n), off)
 	return err
@@ -52,7 +103,7 @@ func read(d device.Device, off, n int64) error {
 
 // A transfer that fails or hangs in a later piece says how far it came.
 func TestHowFarItCame(t *testing.T) {
-	const piece = 256 << 10
+	const piece = 512 << 10
 	for name, c := range map[string]struct {
 		rule faultdev.Rule
 		n    int
