@@ -258,6 +258,7 @@ func (c *Cache) Map(b Backing, o MappingOptions) (*Mapping, error) {
 	}
 	m := &Mapping{c: c, o: o, backing: b, arena: a, leaves: newLeaves(pages), tags: newTags(pages), ranges: rangelock.New(), leaving: rangelock.New()}
 	m.size.Store(size)
+	m.streams.alone = c.o.Manual
 	m.shadows.init()
 	m.flushes.Init()
 	m.mu.handles = make(map[*Handle]struct{})

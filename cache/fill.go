@@ -22,6 +22,12 @@ func (c *Cache) fillPages() int64 { return min(runPages, c.o.Budget/PageSize/8) 
 // if page n was valid or had to be completed, in which case the caller looks
 // again.
 func (m *Mapping) fill(n, want, readAhead int64) (entered int64, err error) {
+	read, err := m.fillRun(n, want, readAhead)
+	return min(read, want), err
+}
+
+// fillRun is fill, and returns how many pages it has read.
+func (m *Mapping) fillRun(n, want, readAhead int64) (read int64, err error) {
 	limit := min(want+readAhead, m.c.fillPages(), m.pages()-n)
 	if limit <= 0 {
 		return 0, m.beyond(n)
@@ -29,8 +35,7 @@ func (m *Mapping) fill(n, want, readAhead int64) (entered int64, err error) {
 	if err := m.c.charge(limit); err != nil {
 		return 0, err
 	}
-	used := int64(0)
-	defer func() { m.c.uncharge(limit - used) }()
+	defer func() { m.c.uncharge(limit - read) }()
 	held := m.ranges.Acquire(n*PageSize, limit*PageSize, rangelock.Shared)
 	defer m.ranges.Release(held)
 	if n >= m.pages() {
@@ -53,9 +58,8 @@ func (m *Mapping) fill(n, want, readAhead int64) (entered int64, err error) {
 		}
 		return 0, fmt.Errorf("cache: %s: reading %d pages at %d: %w", m.o.Name, count, n*PageSize, err)
 	}
-	used = count
 	m.finishFill(n, count, want)
-	return min(count, want), nil
+	return count, nil
 }
 
 // lockAbsent extends a run from the locked page n over absent pages that are
@@ -75,18 +79,16 @@ func (m *Mapping) lockAbsent(n, limit int64) int64 {
 	return count
 }
 
-// finishFill unlocks the pages that were read, and stays in those wanted. A
-// marker in the middle of what was read ahead has the next window read before
-// the reader gets to its end.
+// finishFill unlocks the pages that were read, and stays in those wanted. At the
+// first that was read ahead is a marker: a reader who comes there has what follows
+// read. The last page is unlocked first, so that who waits for the first, and then
+// for each that follows, finds all of them.
 func (m *Mapping) finishFill(n, count, want int64) {
-	marker := int64(-1)
-	if count > want {
-		marker = want + (count-want)/2
-	}
-	for i := range count {
+	m.c.queues.pushRun(m, n, count)
+	for i := count - 1; i >= 0; i-- {
 		pg := m.page(n + i)
-		set := present | validBits(allSectors) | m.enqueue(&pg) | m.takeGuard(&pg)
-		if i == marker {
+		set := present | queued | validBits(allSectors) | m.takeGuard(&pg)
+		if i == want {
 			set |= ahead
 		}
 		if i < want {

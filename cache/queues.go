@@ -37,9 +37,27 @@ func (q *queues) init(budgetPages int64) {
 
 // push enters a page that became present.
 func (q *queues) push(m *Mapping, n int64) {
-	e := entry{m, n}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.enter(entry{m, n})
+}
+
+// pushRun enters those of count pages from n on that no entry names. Requires the
+// pages locked.
+func (q *queues) pushRun(m *Mapping, n, count int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := n; i < n+count; i++ {
+		pg := m.page(i)
+		if !pg.load().has(queued) {
+			m.leaves[i/leafPages].Load().queued.Add(1)
+			q.enter(entry{m, i})
+		}
+	}
+}
+
+// enter puts an entry where it belongs. Requires q.mu.
+func (q *queues) enter(e entry) {
 	if slot, mark := q.ghostSlot(e); q.ghost[slot] == mark {
 		q.main.push(e)
 		return

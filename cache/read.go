@@ -64,6 +64,11 @@ func (m *Mapping) read(p []byte, off int64) (int, error) {
 			m.awaitEntry(&pg, w)
 			continue
 		}
+		if w.has(locked) && !w.has(present) {
+			// Somebody brings it, perhaps this reader's own reading ahead.
+			pg.wait(func(w word) bool { return !w.has(locked) })
+			continue
+		}
 		got, err := m.miss(n, a, p[done:])
 		if err != nil {
 			return done, err
@@ -78,7 +83,7 @@ func (m *Mapping) read(p []byte, off int64) (int, error) {
 // somebody else just has: then the caller tries again.
 func (m *Mapping) miss(n int64, a int, p []byte) (int, error) {
 	want := int64(a+len(p)+PageSize-1) / PageSize
-	entered, err := m.fill(n, want, m.streams.window(n, want, m.readAheadMax()))
+	entered, err := m.fill(n, want, m.follow(n, want))
 	if err != nil {
 		return 0, err
 	}

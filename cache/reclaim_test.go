@@ -88,27 +88,6 @@ func TestLeafRaces(t *testing.T) {
 	wg.Wait()
 }
 
-// A sequential reader has the backing asked in few, long reads.
-func TestReadAhead(t *testing.T) {
-	const pages = 2048
-	for _, manual := range []bool{true, false} {
-		b := newBench(t, pages, Options{Manual: manual, Budget: 16 << 20}, MappingOptions{})
-		for n := range int64(pages) {
-			b.read(n*PageSize, PageSize)
-		}
-		if got := b.s.count("read"); got > pages/20 {
-			t.Errorf("manual %v: %d reads of the backing for %d pages in sequence", manual, got, pages)
-		}
-	}
-	b := newBench(t, pages, Options{Manual: true, Budget: 16 << 20}, MappingOptions{})
-	for n := int64(0); n < pages; n += 3 {
-		b.read((n*37%pages)*PageSize, PageSize)
-	}
-	if s := b.c.Stats(); s.Read > (pages/3+1)*PageSize*11/10 {
-		t.Errorf("%d bytes were read for %d pages at random", s.Read, pages/3+1)
-	}
-}
-
 // Truncate leaves nothing behind that brings old bytes back.
 func TestTruncate(t *testing.T) {
 	b := newBench(t, 64, Options{Manual: true}, MappingOptions{})
