@@ -2,8 +2,12 @@ package cache
 
 import (
 	"fmt"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"holdfast.dev/holdfast/internal/seam"
 )
 
 // arena is the memory of a mapping's frames: a sparse memfd as long as the
@@ -16,6 +20,9 @@ import (
 type arena struct {
 	fd  int
 	mem []byte
+
+	readying atomic.Int32 // how many are in writeBlank
+	writing  seam.Mutex   // held there
 }
 
 func newArena(name string, size int64) (*arena, error) {
@@ -32,12 +39,56 @@ func newArena(name string, size int64) (*arena, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cache: memory for %s: map of %d bytes: %w", name, size, err)
 	}
-	return &arena{fd, mem}, nil
+	return &arena{fd: fd, mem: mem}, nil
 }
 
 // frames returns the memory of count pages from n on.
 func (a *arena) frames(n, count int64) []byte {
 	return a.mem[n*PageSize : (n+count)*PageSize : (n+count)*PageSize]
+}
+
+const (
+	// faultAround is how much the system maps at the first touch of memory that is
+	// there already: 64 KiB, unless somebody has set it otherwise.
+	faultAround = 16 * PageSize
+	// readyMin is the shortest run, in pages, that is worth readying: the calls
+	// cost as much as the faults of a few pages.
+	readyMin = 8
+	// readyMost is how many make memory ready at once: one, and a few who wait for
+	// him. With more than that one processor is not enough, and they are faster by
+	// touching for themselves.
+	readyMost = 4
+)
+
+// blank is what frames are readied from.
+var blank [faultAround]byte
+
+// ready gives count frames from n on their memory, for somebody who is about to
+// fill them. Touched one by one each costs a fault, 2.8 us; written as parts of a
+// file and then mapped by the sixteen, 1.6. Where it does nothing, the touch does
+// the same.
+func (a *arena) ready(n, count int64) {
+	if count < readyMin {
+		return
+	}
+	for off, end := n*PageSize, (n+count)*PageSize; off < end; {
+		k := min(faultAround-off%faultAround, end-off)
+		if a.readying.Add(1) <= readyMost {
+			a.writeBlank(off, k)
+		}
+		a.readying.Add(-1)
+		off += k
+	}
+}
+
+// writeBlank writes zeros to [off, off+k) and maps it. The system has one lock for
+// writes to a file, and lets who waits for it spin: here he sleeps.
+func (a *arena) writeBlank(off, k int64) {
+	a.writing.Lock()
+	defer a.writing.Unlock()
+	_, _ = unix.Pwrite(a.fd, blank[:k], off)
+	// Read, not written to: a fault to write maps a single page.
+	atomic.LoadUint32((*uint32)(unsafe.Pointer(&a.mem[off])))
 }
 
 // punch gives the frames of count pages from n on back to the system.

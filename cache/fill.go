@@ -50,6 +50,7 @@ func (m *Mapping) fillRun(n, want, readAhead int64) (read int64, err error) {
 	m.c.counters.misses.Add(1)
 	m.c.counters.pagesRead.Add(count)
 	seam.Point("cache.fill", uint64(n))
+	m.arena.ready(n, count)
 	if _, err := m.backing.ReadAt(m.arena.frames(n, count), n*PageSize); err != nil {
 		m.arena.punch(n, count)
 		for i := range count {

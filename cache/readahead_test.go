@@ -171,3 +171,30 @@ func TestReadAheadKeepsTheQueueFull(t *testing.T) {
 		})
 	}
 }
+
+// Frames that are made ready are zeros, and their neighbours are what they were.
+func TestReadyFrames(t *testing.T) {
+	a, err := newArena("test", 256*PageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	rng := newRand(t)
+	for range 100 {
+		n, count := 1+rng.Int64N(150), 1+rng.Int64N(100)
+		copy(a.frames(n-1, 1), fill(PageSize, 1))
+		copy(a.frames(n+count, 1), fill(PageSize, 2))
+		a.ready(n, count)
+		if !bytes.Equal(a.frames(n, count), make([]byte, count*PageSize)) {
+			t.Errorf("frames [%d, +%d) are not zeros", n, count)
+		}
+		if !bytes.Equal(a.frames(n-1, 1), fill(PageSize, 1)) || !bytes.Equal(a.frames(n+count, 1), fill(PageSize, 2)) {
+			t.Errorf("the neighbours of frames [%d, +%d) have changed", n, count)
+		}
+		a.punch(n-1, count+2)
+		if a.ready(n, count); a.hasData(0, n) || a.hasData(n+count, 256-n-count) || count >= readyMin != a.hasData(n, count) {
+			t.Errorf("other frames than [%d, +%d) were given memory, or not all of these", n, count)
+		}
+		a.punch(0, 256)
+	}
+}
