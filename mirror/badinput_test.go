@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/internal/guard"
 )
 
@@ -267,5 +268,23 @@ func TestTornLog(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), `neither slot of a block can be read: all its regions count as dirty" event=leg-repaired leg=b block=0`) {
 		t.Errorf("logged %s", &log)
+	}
+}
+
+// A slot that cannot be read takes none of the others with it.
+func TestBadSectorInTheLog(t *testing.T) {
+	legs := formatted(t, 2)
+	g := newGeometry(testData, testRegion, guard.None, 0)
+	m := open(t, legs, Options{Manual: true})
+	put(t, m, 3*testRegion, []byte("x")) // the third write of the block: slot 1
+	m.Abandon()
+	front, faults := faulty(legs)
+	for _, f := range faults {
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: BlockSize, Forever: true, Err: device.ErrIO})
+	}
+	var log bytes.Buffer
+	m = open(t, front, logged(&log))
+	if c := m.Status().Regions; c.MaybeDirty != 1 || strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("with the older slots on bad sectors: %+v, %s", c, &log)
 	}
 }

@@ -82,8 +82,9 @@ func TestJoinWritesBothSlots(t *testing.T) {
 	m.Abandon()
 	front, faults := faulty(legs)
 	m = open(t, front, Options{Manual: true})
-	faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 1, Err: device.ErrIO})
-	faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 2, Err: device.ErrIO})
+	for nth := range 3 { // both slots together, then each
+		faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 1 + nth, Err: device.ErrIO})
+	}
 	must(t, m.Attach(Leg{Name: "b"}, false))
 	for slot := range 2 {
 		buf := get(t, legs[1].Dev, g.logOff()+int64(slot)*BlockSize, BlockSize)

@@ -155,14 +155,22 @@ func (l *leg) readLog(g *geometry, bits []uint64) (lost []int) {
 	n := logBlocks(g.regions())
 	l.seq = make([]uint64, n)
 	l.logBuf = alignedBytes(BlockSize)
+	// One read takes as long as that of a few blocks; where it fails, each slot
+	// that can be read by itself counts.
+	whole := alignedBytes(n * 2 * BlockSize)
+	_, broken := l.dev.ReadAt(whole, g.logOff())
 	for b := range n {
 		var best logBits
 		for slot := range 2 {
 			var found logBits
-			if _, err := l.dev.ReadAt(l.logBuf, g.logOff()+logSlotOffset(b, uint64(slot))); err != nil {
-				continue
+			at := logSlotOffset(b, uint64(slot))
+			buf := whole[at:][:BlockSize]
+			if broken != nil {
+				if _, err := l.dev.ReadAt(buf, g.logOff()+at); err != nil {
+					continue
+				}
 			}
-			seq, err := decodeLogBlock(l.logBuf, l.sb.pool, b, slot, &found)
+			seq, err := decodeLogBlock(buf, l.sb.pool, b, slot, &found)
 			if err == nil && seq > l.seq[b] {
 				l.seq[b], best = seq, found
 			}

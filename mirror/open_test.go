@@ -1,0 +1,24 @@
+package mirror
+
+import (
+	"testing"
+
+	"holdfast.dev/holdfast/device/faultdev"
+)
+
+// To open a pool takes as many reads however many regions it has.
+func TestOpeningReadsNoMoreOfManyRegions(t *testing.T) {
+	reads := func(regions int64) int {
+		const size = BlockSize
+		legs := memLegs(2, LegSize(regions*size))
+		must(t, Format(legs, FormatOptions{Size: regions * size, RegionSize: size}))
+		front, faults := faulty(legs)
+		m := open(t, front, Options{Manual: true})
+		defer m.Abandon()
+		return faults[0].Count(faultdev.Read)
+	}
+	few, many := reads(16), reads(5*regionsPerBlock)
+	if few != many {
+		t.Errorf("16 regions take %d reads, %d take %d", few, 5*regionsPerBlock, many)
+	}
+}
