@@ -136,7 +136,7 @@ func (m *Mapping) completePage(pg *page, w word) error {
 // bit to set. Requires the page locked.
 func (m *Mapping) enqueue(pg *page) word {
 	if !pg.load().has(queued) {
-		m.leaves[pg.n/leafPages].Load().queued.Add(1)
+		m.leaves.at(pg.n).queued.Add(1)
 		m.c.queues.push(m, pg.n)
 	}
 	return queued

@@ -43,7 +43,7 @@ var sumsPool = sync.Pool{New: func() any { return new(sums) }}
 
 // sum is the place of the page's sum. Requires the page locked.
 func (p *page) sum() *uint32 {
-	return &p.m.leaves[p.n/leafPages].Load().sums[p.n%leafPages]
+	return &p.m.leaves.at(p.n).sums[p.n%leafPages]
 }
 
 // canGuard says whether nobody but the cache can change a page with the word w.

@@ -24,16 +24,40 @@ type leaf struct {
 	queued atomic.Int32
 }
 
-// leaves is the directory of a mapping's leaves.
-type leaves []atomic.Pointer[leaf]
+// directoryLeaves is how many leaves one directory lists: a GiB of volume, in one
+// 4 KiB page of pointers. It stays once it has been made, and those of a volume of
+// a TiB that is hardly used are neither made nor looked through by Go's collector.
+const directoryLeaves = 512
+
+type directory [directoryLeaves]atomic.Pointer[leaf]
+
+// leaves finds a mapping's leaves.
+type leaves []atomic.Pointer[directory]
 
 func newLeaves(pages int64) leaves {
-	return make(leaves, (pages+leafPages-1)/leafPages)
+	const span = leafPages * directoryLeaves
+	return make(leaves, (pages+span-1)/span)
+}
+
+// slot returns where the leaf of page n stands, or nil if its directory is not there.
+func (d leaves) slot(n int64) *atomic.Pointer[leaf] {
+	if dir := d[n/(leafPages*directoryLeaves)].Load(); dir != nil {
+		return &dir[n/leafPages%directoryLeaves]
+	}
+	return nil
+}
+
+// at returns the leaf of page n, or nil if it is not there.
+func (d leaves) at(n int64) *leaf {
+	if slot := d.slot(n); slot != nil {
+		return slot.Load()
+	}
+	return nil
 }
 
 // find returns the word of page n, or nil if its leaf is not there.
 func (d leaves) find(n int64) *atomic.Uint64 {
-	if l := d[n/leafPages].Load(); l != nil {
+	if l := d.at(n); l != nil {
 		return &l.words[n%leafPages]
 	}
 	return nil
@@ -42,7 +66,11 @@ func (d leaves) find(n int64) *atomic.Uint64 {
 // make returns the word of page n and allocates its leaf if need be. A sealed
 // word is waited for: release either takes its leaf out or unseals it at once.
 func (d leaves) make(n int64) *atomic.Uint64 {
-	slot := &d[n/leafPages]
+	slot := d.slot(n)
+	if slot == nil {
+		d[n/(leafPages*directoryLeaves)].CompareAndSwap(nil, new(directory))
+		slot = d.slot(n)
+	}
 	for {
 		l := slot.Load()
 		if l == nil {
@@ -64,7 +92,10 @@ func (d leaves) make(n int64) *atomic.Uint64 {
 // seals every word, which only succeeds from zero; whoever holds a pointer to a
 // sealed word looks the page up afresh.
 func (d leaves) release(n int64) {
-	slot := &d[n/leafPages]
+	slot := d.slot(n)
+	if slot == nil {
+		return
+	}
 	l := slot.Load()
 	if l == nil || l.queued.Load() != 0 {
 		return

@@ -50,7 +50,7 @@ func (q *queues) pushRun(m *Mapping, n, count int64) {
 	for i := n; i < n+count; i++ {
 		pg := m.page(i)
 		if !pg.load().has(queued) {
-			m.leaves[i/leafPages].Load().queued.Add(1)
+			m.leaves.at(i).queued.Add(1)
 			q.enter(entry{m, i})
 		}
 	}

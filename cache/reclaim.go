@@ -215,7 +215,7 @@ func (c *Cache) pick(e entry, fromMain bool) (page, bool) {
 // unqueue notes that no entry names the page. Requires the page locked.
 func (p *page) unqueue() {
 	p.change(queued, 0)
-	p.m.leaves[p.n/leafPages].Load().queued.Add(-1)
+	p.m.leaves.at(p.n).queued.Add(-1)
 }
 
 // drop gives the frames of clean pages back. Requires the pages locked and

@@ -46,9 +46,9 @@ func TestMemoryFollowsWhatIsCached(t *testing.T) {
 	}
 	for b.c.evict(64) > 0 {
 	}
-	for i := range b.m.leaves {
-		if b.m.leaves[i].Load() != nil {
-			t.Errorf("leaf %d outlived its pages", i)
+	for n := int64(0); n < pages; n += leafPages {
+		if b.m.leaves.at(n) != nil {
+			t.Errorf("the leaf of page %d outlived its pages", n)
 		}
 	}
 	if s := b.c.Stats(); s.Resident != 0 {
