@@ -102,13 +102,16 @@ func (c *crash) syncRange(first, n int) error {
 }
 
 // store pins the first pages, or stores to them through the pin, or lets go.
-func (c *crash) store(n int) (err error) {
+func (c *crash) store(n int) error {
 	switch {
 	case c.pin == nil:
 		c.touched[0] = true // it is written out, stored to or not
-		c.pin, err = c.vol.Pin(0, int64(n)*device.SectorSize, cache.PinWrite)
-		if errors.Is(err, cache.ErrHeld) || errors.Is(err, cache.ErrTooManyPins) {
-			err = nil
+		pin, err := c.vol.Pin(0, int64(n)*device.SectorSize, cache.PinWrite)
+		switch {
+		case err == nil:
+			c.pin = &pin
+		case !errors.Is(err, cache.ErrHeld) && !errors.Is(err, cache.ErrTooManyPins):
+			return err
 		}
 	case c.rng.IntN(4) == 0:
 		c.pin.Release()
@@ -121,7 +124,7 @@ func (c *crash) store(n int) (err error) {
 		}
 		c.wrote(0, len(p)/device.SectorSize, c.version)
 	}
-	return err
+	return nil
 }
 
 // holdSome writes as a group that is held, and releases it at another time.

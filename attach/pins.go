@@ -77,7 +77,7 @@ func (c *session) handlePin(w *window, m *message) error {
 		pin, err := w.mem.Pin(w.first*cache.PageSize+int64(request.off), int64(request.n), mode)
 		number := uint64(0)
 		if err == nil {
-			number, err = w.pins.add(pin)
+			number, err = w.pins.add(&pin)
 		}
 		if err := c.answerWith(&request, number, err); err != nil {
 			c.detach(err)

@@ -209,6 +209,8 @@ type Mapping struct {
 	// leaving is held exclusively from before pages are taken away until the backing
 	// has been told, and shared for a moment by a sync that may have missed them.
 	leaving *rangelock.Lock
+	// pinners lets in who pins without a range, but while a truncate is under way.
+	pinners gate
 	shadows shadows
 	errs    errseq
 	streams streams
@@ -261,6 +263,7 @@ func (c *Cache) Map(b Backing, o MappingOptions) (*Mapping, error) {
 	m.streams.alone = c.o.Manual
 	m.shadows.init()
 	m.flushes.Init()
+	m.pinners.init()
 	m.mu.handles = make(map[*Handle]struct{})
 	// What a server before this one wrote may still wait for a flush.
 	m.tags.unstable.note()

@@ -71,7 +71,7 @@
 //
 // # Lock order
 //
-//	Handle.mu, Hold.mu, Pin.mu, Cache.mu
+//	Handle.mu, Hold.mu, Cache.mu
 //	  flush group (sync.go)
 //	    range of a mapping (ranges), then leaving
 //	      a snapshot buffer

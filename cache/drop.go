@@ -53,7 +53,7 @@ func (m *Mapping) zeroPages(first, end int64, how func(off, n int64) error) erro
 
 // takeAway drops the pages of [first, end) and then tells the backing. Requires
 // the range held exclusively, so that nothing old comes in between, nor a new
-// hold or pin.
+// hold or pin, but a pin to read of what is still there.
 func (m *Mapping) takeAway(first, end int64, how func(off, n int64) error) error {
 	if n, ok := m.tags.held.next(first, end); ok {
 		return m.heldError(n)
@@ -222,6 +222,8 @@ func (m *Mapping) Truncate(size int64, pinned OnPinned) error {
 	held := m.ranges.Acquire(from, limit-from, rangelock.Exclusive)
 	defer m.ranges.Release(held)
 	old := m.Size()
+	m.pinners.close()
+	defer m.pinners.open()
 	if size < old {
 		if n, ok := m.tags.held.next(size/PageSize, old/PageSize); ok {
 			return m.heldError(n)
@@ -238,7 +240,7 @@ func (m *Mapping) Truncate(size int64, pinned OnPinned) error {
 }
 
 // passPins waits until no page of [first, end) is pinned, or refuses. Requires
-// the range held exclusively, so that none is pinned anew.
+// the range held exclusively and pinners closed, so that none is pinned anew.
 func (m *Mapping) passPins(first, end int64, pinned OnPinned) error {
 	for pg, ok := m.nextPresent(first, end); ok; pg, ok = m.nextPresent(pg.n+1, end) {
 		switch {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/seam"
@@ -188,32 +189,34 @@ func (h *Handle) Extents(off, n int64, yield func(device.Extent) bool) error {
 
 // gate counts the calls that are inside and lets close wait for them.
 type gate struct {
+	// inside is how many there are, and gateClosed.
+	inside atomic.Int64
+
 	mu   seam.Mutex
-	left *seam.Cond
-	// Guarded by mu.
-	inside int
-	closed bool
+	left *seam.Cond // signalled, with mu held, when the last has left a closed gate
 }
+
+// gateClosed is added to a gate's count when it is closed.
+const gateClosed int64 = 1 << 62
 
 func (g *gate) init() { g.left = seam.NewCond(&g.mu) }
 
 func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
+	seam.Point("cache.gate.enter", 0)
+	if g.inside.Add(1) < gateClosed {
+		return true
 	}
-	g.inside++
-	return true
+	g.leave()
+	return false
 }
 
 func (g *gate) leave() {
-	g.mu.Lock()
-	g.inside--
-	if g.closed && g.inside == 0 {
+	seam.Point("cache.gate.leave", 0)
+	if g.inside.Add(-1) == gateClosed {
+		g.mu.Lock()
 		g.left.Broadcast()
+		g.mu.Unlock()
 	}
-	g.mu.Unlock()
 }
 
 // close lets nobody in any more and waits for who is inside. It says whether the
@@ -221,10 +224,16 @@ func (g *gate) leave() {
 func (g *gate) close() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	was := g.closed
-	g.closed = true
-	for g.inside > 0 {
+	seam.Point("cache.gate.close", 0)
+	was := g.inside.Or(gateClosed)
+	for g.inside.Load() != gateClosed {
 		g.left.Wait()
 	}
-	return !was
+	return was < gateClosed
+}
+
+// open lets calls in again.
+func (g *gate) open() {
+	seam.Point("cache.gate.open", 0)
+	g.inside.And(^gateClosed)
 }

@@ -168,6 +168,47 @@ func (p *page) leave() {
 	}
 }
 
+// pinRead pins a page to read if it is free and sound, all of it is there, and its
+// frame is what readers see: in one step, as if it were locked for that.
+func (p *page) pinRead() bool {
+	for {
+		seam.Point("cache.pin", uint64(p.n))
+		w := p.load()
+		if w.has(locked|sealed|ahead|damaged) || w.valid() != allSectors || w.has(writeback) && !w.has(snapped) || w&rpinsMask == rpinsMask {
+			return false
+		}
+		checkWord(p.n, w+rpinOne)
+		if p.swap(w, w+rpinOne) {
+			return true
+		}
+	}
+}
+
+// unpinRead takes a read pin away, in one step if nobody has locked the page.
+func (p *page) unpinRead() {
+	for {
+		seam.Point("cache.unpin", uint64(p.n))
+		w := p.load()
+		if w.has(locked) {
+			p.lock()
+			w := p.load()
+			p.unlock(w&rpinsMask, w&rpinsMask-rpinOne)
+			return
+		}
+		to := w - rpinOne
+		last := !to.has(pinsMask) && w.has(waiters)
+		if last {
+			to &^= waiters
+		}
+		if p.swap(w, to) {
+			if last {
+				p.wake()
+			}
+			return
+		}
+	}
+}
+
 // waitWriteback waits until the page is not under write-out. Requires that the
 // caller holds no page.
 func (p *page) waitWriteback() {

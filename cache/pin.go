@@ -7,7 +7,6 @@ import (
 
 	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
-	"holdfast.dev/holdfast/internal/seam"
 )
 
 var (
@@ -42,57 +41,59 @@ const (
 // their regions are never quiet. Reclaim leaves pinned pages, a discard zeroes
 // them in place, and Truncate waits for them or refuses. The handle's Close waits
 // for its pins.
+//
+// A Pin is a value, so that a short one allocates nothing. It must not be copied:
+// each of the two would end it.
 type Pin struct {
-	h          *Handle
-	first, end int64 // pages
-	a, b       int64 // bytes
-	mode       PinMode
+	h     *Handle
+	off   int64
+	bytes []byte
+	mode  PinMode
+	ended atomic.Bool
+}
 
-	mu struct {
-		seam.Mutex
-		released bool
-	}
+// pages are those that the range touches.
+func (p *Pin) pages() (first, end int64) {
+	return p.off / PageSize, (p.off + int64(len(p.bytes)) + PageSize - 1) / PageSize
 }
 
 // Pin pins [off, off+n), n above zero. To write, the owner is asked for each
 // page as before a write. It fails with ErrTooManyPins, ErrRefused or ErrHeld,
-// or if the pages cannot be read, and then nothing is pinned.
-func (h *Handle) Pin(off, n int64, mode PinMode) (*Pin, error) {
+// or if the pages cannot be read, and then nothing is pinned, and the Pin may be
+// released or not.
+func (h *Handle) Pin(off, n int64, mode PinMode) (Pin, error) {
 	if err := h.begin(off, n); err != nil {
-		return nil, err
+		return Pin{}, err
 	}
-	p, err := h.pin(off, n, mode)
-	if err != nil {
+	if err := h.m.pin(off, n, mode); err != nil {
 		h.calls.leave() // a pin is a call that ends with its release
-		return nil, err
+		return Pin{}, err
 	}
-	return p, nil
+	return Pin{h: h, off: off, bytes: h.m.arena.mem[off : off+n : off+n], mode: mode}, nil
 }
 
-func (h *Handle) pin(off, n int64, mode PinMode) (*Pin, error) {
-	m := h.m
+func (m *Mapping) pin(off, n int64, mode PinMode) error {
 	if n == 0 {
-		return nil, fmt.Errorf("cache: %s: a pin of no bytes at %d", m.o.Name, off)
+		return fmt.Errorf("cache: %s: a pin of no bytes at %d", m.o.Name, off)
 	}
-	p := &Pin{h: h, first: off / PageSize, end: off / PageSize, a: off, b: off + n, mode: mode}
-	last := (off + n - 1) / PageSize
-	if err := m.c.pins.take(last-p.first+1, m.c.o.DirtyLimit/PageSize/pinShare); err != nil {
-		return nil, fmt.Errorf("cache: %s: pin of %d bytes at %d: %w: a quarter of the dirty limit of %d may be",
+	first, end := off/PageSize, (off+n+PageSize-1)/PageSize
+	if err := m.c.pins.take(end-first, m.c.o.DirtyLimit/PageSize/pinShare); err != nil {
+		return fmt.Errorf("cache: %s: pin of %d bytes at %d: %w: a quarter of the dirty limit of %d may be",
 			m.o.Name, n, off, ErrTooManyPins, m.c.o.DirtyLimit)
 	}
-	for ; p.end <= last; p.end++ {
-		if err := m.pinPage(p.end, mode); err != nil {
-			p.unpin(0)
-			m.c.pins.give(last - p.first + 1)
-			return nil, err
+	for i := first; i < end; i++ {
+		if err := m.pinPage(i, mode); err != nil {
+			m.unpin(first, i, mode, 0)
+			m.c.pins.give(end - first)
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // Bytes are the pinned bytes. What is stored there is part of the volume at once.
 // They are gone after the release: touching them then is a fault.
-func (p *Pin) Bytes() []byte { return p.h.m.arena.mem[p.a:p.b:p.b] }
+func (p *Pin) Bytes() []byte { return p.bytes }
 
 // Release ends the pin; what it pinned to write is dirty then. A second release
 // does nothing.
@@ -104,28 +105,38 @@ func (p *Pin) Release() { p.release(allSectors) }
 func (p *Pin) ReleaseUnchanged() { p.release(0) }
 
 func (p *Pin) release(dirty uint8) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mu.released {
+	if p.h == nil || p.ended.Swap(true) {
 		return
 	}
-	p.mu.released = true
-	p.unpin(dirty)
-	p.h.m.c.pins.give(p.end - p.first)
+	first, end := p.pages()
+	p.h.m.unpin(first, end, p.mode, dirty)
+	p.h.m.c.pins.give(end - first)
 	p.h.calls.leave()
 }
 
-func (p *Pin) unpin(dirty uint8) {
-	for n := p.first; n < p.end; n++ {
-		pg := p.h.m.page(n)
-		pg.lock()
-		if p.mode == PinRead {
-			w := pg.load()
-			pg.unlock(w&rpinsMask, w&rpinsMask-rpinOne)
+// unpin takes a pin of each page of [first, end) away.
+func (m *Mapping) unpin(first, end int64, mode PinMode, dirty uint8) {
+	for n := first; n < end; n++ {
+		pg := m.page(n)
+		if mode == PinRead {
+			pg.unpinRead()
 			continue
 		}
-		p.h.m.unpinWrite(&pg, dirty)
+		pg.lock()
+		m.unpinWrite(&pg, dirty)
 	}
+}
+
+// tryPinRead pins a page to read if that takes no waiting and nothing is to be
+// brought in. It holds no range: of a page that is there when a discard comes it does
+// not matter who was first, for it is zeroed in place; a truncate closes pinners.
+func (m *Mapping) tryPinRead(n int64) bool {
+	if !m.pinners.enter() {
+		return false
+	}
+	defer m.pinners.leave()
+	pg, ok := m.find(n)
+	return ok && pg.pinRead()
 }
 
 // unpinWrite takes a write pin away and unlocks the page. DIRTY is set before
@@ -153,11 +164,14 @@ func (m *Mapping) unpinWrite(pg *page, dirty uint8) {
 
 // pinPage pins one page, and waits for what that needs.
 func (m *Mapping) pinPage(n int64, mode PinMode) error {
+	if mode == PinRead && m.tryPinRead(n) {
+		return nil
+	}
 	for {
-		if err := m.prefetch(n*PageSize, PageSize); err != nil {
+		if err := m.tryPinPage(n, mode); !errors.Is(err, errAgain) {
 			return err
 		}
-		if err := m.tryPinPage(n, mode); !errors.Is(err, errAgain) {
+		if err := m.prefetch(n*PageSize, PageSize); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ func (b *bench) pin(off, n int64, mode PinMode) *Pin {
 	if err != nil {
 		b.t.Fatalf("pin of %d bytes at %d: %v", n, off, err)
 	}
-	return p
+	return &p
 }
 
 // What is stored through a pin is part of the volume at once, is made durable by
@@ -165,7 +165,7 @@ func TestPinRefused(t *testing.T) {
 			}
 			break
 		}
-		pins = append(pins, p)
+		pins = append(pins, &p)
 	}
 	for _, p := range pins {
 		p.Release()

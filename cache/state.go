@@ -21,7 +21,7 @@ const (
 // word is the whole state of one page. A page's word changes only through the
 // functions in page.go, and all of it but readers, freq and waiters only by
 // whoever holds the page's lock; amapped is set, and guarded cleared, also by a
-// reader as he enters.
+// reader as he enters, and read pins come and go while nobody holds it.
 //
 //	bit    0  locked     one task owns the page
 //	bit    1  waiters    somebody sleeps until the word changes

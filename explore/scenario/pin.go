@@ -21,7 +21,7 @@ func (h *house) pin(page int64) *pinned {
 		h.x.Fail("a pin: %v", err)
 	}
 	h.x.Note("pins page %d", page)
-	return &pinned{h, page, p}
+	return &pinned{h, page, &p}
 }
 
 // store stores a version to the whole page.

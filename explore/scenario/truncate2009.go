@@ -72,8 +72,8 @@ func (h *house) dirtyBeyond(page int64, version byte, how int, program *process)
 		err = program.store(page*sectorsPerPage, sectorsPerPage, version)
 	case byPin:
 		h.x.Note("pins page %d", page)
-		var pin *cache.Pin
-		if pin, err = h.vol.Pin(page*cache.PageSize, cache.PageSize, cache.PinWrite); err == nil {
+		pin, perr := h.vol.Pin(page*cache.PageSize, cache.PageSize, cache.PinWrite)
+		if err = perr; err == nil {
 			h.x.Note("  stores %s to it", name(version))
 			copy(pin.Bytes(), fill(version, sectorsPerPage))
 			pin.Release()
