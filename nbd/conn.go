@@ -44,6 +44,8 @@ type conn struct {
 		work       *request // waits for a worker, oldest first
 		workTail   *request
 		workers    int
+		resting    bool   // one of them waits on queued
+		ended      bool   // and is not to do so again
 		out        *reply // waits for the writer, oldest first
 		outTail    *reply
 		writing    bool  // somebody is the writer
@@ -52,6 +54,8 @@ type conn struct {
 	}
 	// changed wakes the reader when a request is released or a batch written.
 	changed sync.Cond
+	// queued wakes the worker that rests.
+	queued sync.Cond
 
 	batches [2]reply
 	gather  [maxGather][]byte // the writer's
@@ -60,7 +64,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, remote: remoteName(nc)}
-	c.changed.L = &c.mu
+	c.changed.L, c.queued.L = &c.mu, &c.mu
 	c.in = input{src: nc, buf: make([]byte, handshakeInput)}
 	return c
 }
@@ -113,6 +117,7 @@ func (c *conn) finish(err error) {
 		c.wait()
 	}
 	c.mu.Unlock()
+	c.dismiss()
 	c.nc.Close()
 	if c.export != nil {
 		if err := c.export.Close(); err != nil {

@@ -13,9 +13,9 @@
 // export can serve without waiting (TryReadAt, TryWriteAt) itself. Their
 // replies are gathered in a batch, which is written when the input runs dry or
 // the batch is full. A request that would wait goes to one of a bounded number
-// of workers, so it never delays a request behind it. Whoever has a reply while
-// nobody writes to the socket becomes the writer, and writes what others bring
-// meanwhile.
+// of workers, so it never delays a request behind it; one of them stays when there
+// is nothing to do. Whoever has a reply while nobody writes to the socket becomes
+// the writer, and writes what others bring meanwhile.
 //
 // # Invariants
 //

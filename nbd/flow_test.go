@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"bytes"
+	"encoding/binary"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -292,5 +293,43 @@ func TestEndOfStream(t *testing.T) {
 				t.Errorf("%d broken connections are counted, want %d", st.Broken, c.broken)
 			}
 		})
+	}
+}
+
+// Of the workers one rests when there is nothing to do, and what comes after is
+// worked on at once, however many there are.
+func TestOneWorkerRests(t *testing.T) {
+	const size, depth = 1 << 20, 8
+	d, gate := stuckDisk(size)
+	var inside atomic.Int64
+	d.before = func(string, int64, int64) error {
+		inside.Add(1)
+		<-gate
+		return nil
+	}
+	s := start(t, serving(d), Options{})
+	cl := s.connect(false)
+	workers := func() (n int) {
+		s.conns.Each(func(c *conn, _ time.Time) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			n = c.mu.workers
+		}, nil)
+		return n
+	}
+	for round := range int64(20) {
+		for i := range uint64(depth) {
+			cl.send(requestBytes(0, cmdTrim, i, size/2, 512))
+		}
+		until(t, "all are worked on", func() bool { return inside.Load() == (round+1)*depth })
+		for range depth {
+			gate <- struct{}{}
+		}
+		for range depth {
+			if code := binary.BigEndian.Uint32(cl.take(simpleHeaderSize)[4:]); code != 0 {
+				t.Fatalf("error %d", code)
+			}
+		}
+		until(t, "one worker is left", func() bool { return workers() == 1 })
 	}
 }

@@ -10,8 +10,8 @@ import (
 // and the extents.
 const statusReplySize = chunkHeaderSize + 4 + 8*maxStatusExtents
 
-// work queues an admitted request for the workers, and starts one if there may
-// be more. Workers end when the queue is empty.
+// work queues an admitted request for the workers: one that rests is woken, or
+// else another is started, if there may be more.
 func (c *conn) work(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -21,26 +21,48 @@ func (c *conn) work(r *request) {
 		c.mu.workTail.next = r
 	}
 	c.mu.workTail = r
-	if c.mu.workers < maxWorkers {
+	switch {
+	case c.mu.resting:
+		c.mu.resting = false
+		c.queued.Signal()
+	case c.mu.workers < maxWorkers:
 		c.mu.workers++
 		go c.worker()
 	}
 }
 
 func (c *conn) worker() {
-	for {
-		c.mu.Lock()
-		r := c.mu.work
-		if r == nil {
-			c.mu.workers--
-			c.mu.Unlock()
-			return
-		}
-		c.mu.work, r.next = r.next, nil
-		c.mu.Unlock()
+	for r := c.take(); r != nil; r = c.take() {
 		c.perform(r)
 		c.send(r)
 	}
+}
+
+// take returns the oldest request that waits, or nil if the worker is to end.
+// With nothing to do one worker rests, and the others end. The one keeps its
+// stack: where requests come one at a time, it would have to grow for each.
+func (c *conn) take() *request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.work == nil {
+		if c.mu.resting || c.mu.ended {
+			c.mu.workers--
+			return nil
+		}
+		c.mu.resting = true
+		c.queued.Wait() // whoever wakes it has ended its rest
+	}
+	r := c.mu.work
+	c.mu.work, r.next = r.next, nil
+	return r
+}
+
+// dismiss ends the workers. Nothing is queued after it.
+func (c *conn) dismiss() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.ended, c.mu.resting = true, false
+	c.queued.Signal()
 }
 
 // perform does a request, waiting where it must, and leaves the reply in r.out.
