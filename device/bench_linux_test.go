@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"errors"
 	"testing"
 
 	"holdfast.dev/holdfast/device"
@@ -42,5 +43,45 @@ func Benchmark4k(b *testing.B) {
 		}
 		b.Run(c.name+"/Read", func(b *testing.B) { benchmark4k(b, d, d.ReadAt) })
 		b.Run(c.name+"/Write", func(b *testing.B) { benchmark4k(b, d, d.WriteAt) })
+	}
+}
+
+// BenchmarkWriteAndFlush writes 4 KiB and flushes: what a disk gives one copy, and
+// two that lie on it.
+func BenchmarkWriteAndFlush(b *testing.B) {
+	const size, block = 64 << 20, 4096
+	var files [2]device.Device
+	for i := range files {
+		files[i] = open(b, create(b, b.TempDir(), size), device.FileOptions{})
+		if _, err := files[i].WriteAt(make([]byte, size), 0); err != nil { // so that no write meets a hole
+			b.Fatal(err)
+		}
+	}
+	p := aligned(block)
+	turn := func(d device.Device, at int64) error {
+		_, err := d.WriteAt(p, at)
+		return errors.Join(err, d.Flush())
+	}
+	other := make(chan error)
+	for _, c := range []struct {
+		name string
+		turn func(at int64) error
+	}{
+		{"One", func(at int64) error { return turn(files[0], at) }},
+		{"InTurn", func(at int64) error { return errors.Join(turn(files[0], at), turn(files[1], at)) }},
+		{"SideBySide", func(at int64) error {
+			go func() { other <- turn(files[1], at) }()
+			return errors.Join(turn(files[0], at), <-other)
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			at := int64(0)
+			for b.Loop() {
+				at = (at + 7919) % (size / block)
+				if err := c.turn(at * block); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
