@@ -23,6 +23,7 @@ type bar struct {
 var bars = []bar{
 	{"4 KiB random read, depth 32, cached, against the best of four with one copy", readDeep, iops, ourselves, oneCopies(), 1.3, false, 0},
 	{"4 KiB random write, depth 32, cached, against the best of four with one copy", writeDeep, iops, ourselves, oneCopies(), 1.1, false, 0},
+	{"the same write for 15 s, write-out by age and all, against the best of four with one copy", writeSteady, iops, ourselves, oneCopies(), 1.1, false, 0},
 	{"4 KiB random read, depth 32, cached, against quorum", readDeep, iops, ourselves, []string{qemuQuorum}, 4, false, 0},
 	{"4 KiB random write, depth 32, cached, against quorum", writeDeep, iops, ourselves, []string{qemuQuorum}, 4, false, 0},
 	{"4 KiB random read, depth 32, cached, against btrfs RAID-1", readDeep, iops, ourselves, []string{btrfsRAID}, 4, false, 0},

@@ -19,6 +19,8 @@ type job struct {
 	fsync int
 	// once has each byte touched once, instead of going on for a turn's time.
 	once bool
+	// lasts is how long a turn is if not as long as those of other jobs.
+	lasts time.Duration
 	// extra are more of fio's arguments.
 	extra []string
 }
@@ -46,6 +48,9 @@ func (j job) args(t target, size int64, runtime time.Duration, seed int) []strin
 		args = append(args, fmt.Sprintf("--fsync=%d", j.fsync))
 	}
 	if !j.once {
+		if j.lasts > 0 {
+			runtime = j.lasts
+		}
 		args = append(args, "--time_based", fmt.Sprintf("--runtime=%dms", runtime.Milliseconds()))
 	}
 	return append(args, j.extra...)

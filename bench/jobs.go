@@ -1,5 +1,7 @@
 package main
 
+import "time"
+
 // The sizes of requests.
 const (
 	page   = 4 << 10
@@ -7,10 +9,15 @@ const (
 	large  = 1 << 20
 )
 
+// steady is how long a turn has to be for Holdfast's write-out to be in it as it is
+// in the long run: pages are written out when they are five to ten seconds old.
+const steady = 15 * time.Second
+
 // The names of experiments that a bar speaks of.
 const (
 	readDeep    = "randread 4k qd32"
 	writeDeep   = "randwrite 4k qd32"
+	writeSteady = "randwrite 4k qd32, 15 s long"
 	readStream  = "read 128k qd8"
 	writeStream = "write 128k qd8"
 	flushEach   = "randwrite 4k flush 1"
@@ -48,6 +55,7 @@ var warmJobs = []job{
 	{name: "randwrite 4k qd32 x4", rw: "randwrite", blockSize: page, depth: 32, connections: 4},
 	{name: "read 1m qd4", rw: "read", blockSize: large, depth: 4},
 	{name: "write 1m qd4", rw: "write", blockSize: large, depth: 4},
+	{name: writeSteady, rw: "randwrite", blockSize: page, depth: 32, lasts: steady},
 	{name: "70/30 4k qd32", rw: "randrw", blockSize: page, depth: 32, extra: []string{"--rwmixread=70"}},
 }
 

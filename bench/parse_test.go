@@ -94,13 +94,13 @@ func TestParseStatus(t *testing.T) {
 }
 
 const fioText = `fio: a warning
-{"fio version":"fio-3.33","jobs":[{"jobname":"bench","error":0,
+{"fio version":"fio-3.33","jobs":[{"jobname":"bench","error":0,"usr_cpu":12.5,"sys_cpu":50,
 "read":{"io_bytes":4096000,"bw_bytes":8192000,"iops":2000.5,"total_ios":1000,"clat_ns":{"mean":5.0,"percentile":{"50.000000":9000,"99.000000":64000}}},
 "write":{"io_bytes":409600,"bw_bytes":819200,"iops":200,"total_ios":100,"clat_ns":{"mean":5.0,"percentile":{"99.000000":128000}}}}]}`
 
 func TestParseFio(t *testing.T) {
 	got, err := parseFio(fioText)
-	want := figures{operations: 1100, iops: 2200.5, bytesPerSecond: 9011200, p99Micros: 128}
+	want := figures{operations: 1100, iops: 2200.5, bytesPerSecond: 9011200, p99Micros: 128, clientShare: 0.625}
 	if err != nil {
 		t.Fatal(err)
 	}

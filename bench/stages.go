@@ -72,10 +72,14 @@ func needFio() error {
 	return err
 }
 
-// compare is an experiment in which a job goes to each server.
+// compare is an experiment in which a job goes to each server; one that takes long
+// to those only of whom a bar speaks.
 func (r *runner) compare(j job, all []*server) experiment {
 	e := experiment{name: j.name}
 	for _, s := range all {
+		if j.lasts > 0 && !needed(j.name, s.name) {
+			continue
+		}
 		e.contestants = append(e.contestants, contestant{s.name, func(ctx context.Context, round int) (figures, error) {
 			return s.load(ctx, j, r.o.runtime, round)
 		}})

@@ -110,11 +110,12 @@ func TestBarsAreMeasured(t *testing.T) {
 	}
 }
 
-// What a quick run leaves out is nothing that a bar needs.
+// What a quick run leaves out is nothing that a bar needs, but for the one job that
+// takes longer than all of a quick run should.
 func TestQuickHasTheBars(t *testing.T) {
 	left := slices.Concat(jobNames(warmJobs[quickJobs:]), jobNames(costJobs[quickCostJobs:]), jobNames(coldJobs[1:]))
 	for _, b := range bars {
-		if slices.Contains(left, b.experiment) {
+		if slices.Contains(left, b.experiment) && b.experiment != writeSteady {
 			t.Errorf("%s needs %q", b.what, b.experiment)
 		}
 	}
