@@ -143,8 +143,11 @@ func makeBtrfs(s *server) error {
 	if err := os.Mkdir(filepath.Join(s.h.files, "mounted"), 0o755); err != nil {
 		return err
 	}
-	// A rewritten block goes elsewhere, so half of each disk is left free.
-	const slack = 512 << 20
+	// A rewritten block goes elsewhere, so half of each disk is left free. What
+	// describes the blocks gets a share of the disk, and a turn of random writes
+	// takes much of that before it may be used again: on a small disk all of it,
+	// and the file system ends. The files are sparse.
+	const slack = 8 << 30
 	disks := []string{filepath.Join(s.h.files, "disk0"), filepath.Join(s.h.files, "disk1")}
 	for _, disk := range disks {
 		if err := os.WriteFile(disk, nil, 0o600); err != nil {
