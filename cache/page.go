@@ -155,17 +155,26 @@ func (p *page) leave() {
 	for {
 		w := p.load()
 		to := w - readerOne
-		last := to.readers() == 0 && w.has(waiters)
-		if last {
-			to &^= waiters
-		}
-		if p.swap(w, to) {
-			if last {
-				p.wake()
-			}
+		if p.swapOut(w, to, to.readers() == 0) {
 			return
 		}
 	}
+}
+
+// swapOut is swap for who leaves without the lock: if he is the last of his kind
+// those who wait are woken.
+func (p *page) swapOut(from, to word, last bool) bool {
+	last = last && from.has(waiters)
+	if last {
+		to &^= waiters
+	}
+	if !p.swap(from, to) {
+		return false
+	}
+	if last {
+		p.wake()
+	}
+	return true
 }
 
 // pinRead pins a page to read if it is free and sound, all of it is there, and its
@@ -196,14 +205,7 @@ func (p *page) unpinRead() {
 			return
 		}
 		to := w - rpinOne
-		last := !to.has(pinsMask) && w.has(waiters)
-		if last {
-			to &^= waiters
-		}
-		if p.swap(w, to) {
-			if last {
-				p.wake()
-			}
+		if p.swapOut(w, to, !to.has(pinsMask)) {
 			return
 		}
 	}
