@@ -133,18 +133,26 @@ func TestUnreadableJournal(t *testing.T) {
 	}
 }
 
+// failingOnce opens a mirror with a block in its journal, of which the next operation
+// of a kind fails on every leg.
+func failingOnce(t *testing.T, kind faultdev.Kind) (m *Mirror, legs []Leg) {
+	t.Helper()
+	legs = ringed(t, 2, guard.CRC32C)
+	front, faults := faulty(legs)
+	m = open(t, front, Options{Manual: true})
+	batch(t, m, block(1, 1))
+	must(t, m.Flush())
+	for _, f := range faults {
+		f.Add(faultdev.Rule{On: kind, Err: device.ErrIO})
+	}
+	return m, legs
+}
+
 // The journal breaks when a write of it, or a flush, fails on every leg: no flush
 // is acknowledged before all is home, and none of it is lost.
 func TestBrokenJournal(t *testing.T) {
 	for _, kind := range []faultdev.Kind{faultdev.Write, faultdev.Flush} {
-		legs := ringed(t, 2, guard.CRC32C)
-		front, faults := faulty(legs)
-		m := open(t, front, Options{Manual: true})
-		batch(t, m, block(1, 1))
-		must(t, m.Flush())
-		for _, f := range faults {
-			f.Add(faultdev.Rule{On: kind, Err: device.ErrIO})
-		}
+		m, legs := failingOnce(t, kind)
 		_, err := m.WriteBatch([]device.Part{block(1, 2), block(2, 2)})
 		if kind == faultdev.Flush {
 			err = m.Flush()

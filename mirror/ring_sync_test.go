@@ -133,14 +133,7 @@ func TestSyncBatchLeavesTheFlush(t *testing.T) {
 // all is written home before a flush is acknowledged; nothing is lost.
 func TestSyncBatchFails(t *testing.T) {
 	for _, kind := range []faultdev.Kind{faultdev.Write, faultdev.Flush} {
-		legs := ringed(t, 2, guard.CRC32C)
-		front, faults := faulty(legs)
-		m := open(t, front, Options{Manual: true})
-		batch(t, m, block(1, 1))
-		must(t, m.Flush())
-		for _, f := range faults {
-			f.Add(faultdev.Rule{On: kind, Err: device.ErrIO})
-		}
+		m, legs := failingOnce(t, kind)
 		parts := []device.Part{block(1, 2), block(2, 2)}
 		if n, synced, err := m.SyncBatch(parts); n != 0 || synced || !errors.Is(err, device.ErrIO) {
 			t.Fatalf("%v: %d, %v, %v", kind, n, synced, err)

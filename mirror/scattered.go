@@ -24,7 +24,7 @@ func (m *Mirror) WriteScattered(parts []device.Part) error {
 			n, err = m.spread(parts)
 		}
 		if n == 0 && err == nil {
-			n, err = 1, m.writeAlone(&parts[0])
+			n, err = 1, device.WritePart(m, &parts[0])
 		}
 		if err != nil {
 			return err
@@ -32,13 +32,6 @@ func (m *Mirror) WriteScattered(parts []device.Part) error {
 		parts = parts[n:]
 	}
 	return nil
-}
-
-func (m *Mirror) writeAlone(p *device.Part) error {
-	if p.Sums != nil {
-		return m.WriteGuarded(p.P, p.Off, p.Sums)
-	}
-	return m.write("write", opWrite, p.P, p.Off, int64(len(p.P)), nil)
 }
 
 // spread is parts that are written home in one turn of the legs.
