@@ -27,6 +27,9 @@ func (d *tally) WriteAt(p []byte, off int64) (int, error) {
 	return d.Device.WriteAt(p, off)
 }
 
+func (d *tally) ReadScattered(parts []device.Part) error {
+	return device.ReadScattered(d.Device, parts)
+}
 func (d *tally) WriteScattered(parts []device.Part) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

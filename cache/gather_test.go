@@ -20,6 +20,7 @@ type together struct {
 	// done.
 	spreads []int
 	torn    bool
+	gathers [][]int64 // the pages where what was read together begins
 	// syncs has batches flushed that are taken whole; within is called then.
 	syncs  bool
 	within func()
@@ -50,6 +51,20 @@ func (d *together) SyncBatch(parts []device.Part) (int, bool, error) {
 		d.within()
 	}
 	return n, d.syncs && err == nil && n == len(parts), err
+}
+
+func (d *together) ReadScattered(parts []device.Part) error {
+	if err := d.op("gather", parts[0].Off, 0); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var pages []int64
+	for _, p := range parts {
+		pages = append(pages, p.Off/PageSize)
+	}
+	d.gathers = append(d.gathers, pages)
+	return device.ReadScattered(d.Device, parts)
 }
 
 func (d *together) WriteScattered(parts []device.Part) error {

@@ -13,10 +13,15 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.gate.leave()
+	done, err := f.read(p, off)
+	return done, f.ended("read", off, len(p), err)
+}
+
+// read is ReadAt for a call that was let in, with the error as it came.
+func (f *File) read(p []byte, off int64) (done int, err error) {
 	f.alone.RLock()
 	defer f.alone.RUnlock()
-	var done int
-	err := error(unix.EINVAL)
+	err = unix.EINVAL
 	if f.fits(p, off) {
 		done, err = readAll(f.direct, p, off)
 	}
@@ -25,7 +30,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		n, err = readAll(f.buffered, p[done:], off+int64(done))
 		done += n
 	}
-	return done, f.ended("read", off, len(p), err)
+	return done, err
 }
 
 // WriteAt writes p at off.

@@ -20,10 +20,21 @@ func pageParts(n int, content byte) (parts []Part) {
 	return parts
 }
 
-// wantParts fails unless the file has what the parts have, at their places.
+// wantParts fails unless the file has what the parts have, at their places, for who
+// reads them alone and together.
 func wantParts(t *testing.T, f *File, parts []Part) {
 	t.Helper()
-	for _, p := range parts {
+	again := pageParts(len(parts), 0)
+	for i := range parts {
+		again[i] = Part{P: again[i].P[:len(parts[i].P)], Off: parts[i].Off}
+	}
+	if err := f.ReadScattered(again); err != nil {
+		t.Errorf("reading them together: %v", err)
+	}
+	for i, p := range parts {
+		if !bytes.Equal(again[i].P, p.P) {
+			t.Errorf("at %d there is not what was written, for who reads together", p.Off)
+		}
 		got := make([]byte, len(p.P))
 		if _, err := f.ReadAt(got, p.Off); err != nil || !bytes.Equal(got, p.P) {
 			t.Errorf("at %d there is not what was written: %v", p.Off, err)
@@ -48,17 +59,17 @@ func TestScatteredGoesDirect(t *testing.T) {
 		if err := f.WriteScattered(parts); err != nil {
 			t.Errorf("%d parts: %v", n, err)
 		}
+		wantParts(t, f, parts)
 		if n := cached(t, f, 2<<20); n != 0 {
 			t.Errorf("they left %d bytes in the page cache", n)
 		}
-		wantParts(t, f, parts)
 		if f.queues.made != 1 || len(f.queues.idle) != 1 {
 			t.Errorf("%d queues were made, %d are idle", f.queues.made, len(f.queues.idle))
 		}
 	}
 }
 
-// Whoever finds no queue writes one by one.
+// Whoever finds no queue reads and writes one by one.
 func TestScatteredWithoutAQueue(t *testing.T) {
 	f := openDirect(t, 1<<20)
 	for name, spoil := range map[string]func(){
@@ -100,6 +111,33 @@ func TestScatteredBesideABufferedWrite(t *testing.T) {
 		t.Error(err)
 	}
 	wantParts(t, f, after)
+}
+
+// Of parts that cannot all be read the error is that of one.
+func TestScatteredReadFails(t *testing.T) {
+	f := openDirect(t, 1<<20)
+	var op *OpError
+	parts := pageParts(3, 1)
+	parts[2].Off = 1<<20 - 512
+	if err := f.ReadScattered(parts); !errors.Is(err, ErrOutOfRange) || !errors.As(err, &op) || op.Off != 1<<20-512 {
+		t.Errorf("outside: %v", err)
+	}
+	parts = pageParts(3, 1)
+	if err := unix.Ftruncate(f.buffered, 12288); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ReadScattered(parts); !errors.Is(err, ErrIO) || !errors.As(err, &op) || op.Op != "read" || op.Off != 16384 {
+		t.Errorf("a file that was cut off: %v", err)
+	}
+	writeOnly, err := unix.Open(f.name, unix.O_WRONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.direct, writeOnly = writeOnly, f.direct
+	defer unix.Close(writeOnly)
+	if err := f.ReadScattered(parts[1:]); !errors.Is(err, ErrIO) || !errors.Is(err, unix.EBADF) || !errors.As(err, &op) || op.Off != 8192 {
+		t.Errorf("a descriptor that refuses reads: %v", err)
+	}
 }
 
 // The lock is that of the descriptor which scattered parts are written through.

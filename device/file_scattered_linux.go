@@ -13,8 +13,8 @@ const (
 	togetherMax = 64
 
 	// maxQueues is how many queues a File has at most. The system has room for
-	// 65536 writes in all queues (fs.aio-max-nr), of which this takes 2 %. Who
-	// finds none free writes one by one, beside so many others.
+	// 65536 transfers in all queues (fs.aio-max-nr), of which this takes 2 %. Who
+	// finds none free moves his parts one by one, beside so many others.
 	maxQueues = 16
 )
 
@@ -64,6 +64,22 @@ func (q *queues) close() {
 	q.idle, q.none = nil, true
 }
 
+// ReadScattered fills all parts. Those that may come through the direct descriptor
+// the kernel gets together.
+func (f *File) ReadScattered(parts []Part) error {
+	for i := range parts {
+		p := &parts[i]
+		if err := CheckRange(f.size, p.Off, int64(len(p.P))); err != nil {
+			return f.fail("read", p.Off, int64(len(p.P)), err)
+		}
+	}
+	if err := f.begin("read", 0, 0); err != nil {
+		return err
+	}
+	defer f.gate.leave()
+	return f.moveParts(aio.Read, parts)
+}
+
 // WriteScattered writes all parts. Those that may go through the direct
 // descriptor the kernel gets together.
 func (f *File) WriteScattered(parts []Part) error {
@@ -76,14 +92,7 @@ func (f *File) WriteScattered(parts []Part) error {
 		return err
 	}
 	defer f.gate.leave()
-	for len(parts) > 0 {
-		n := min(len(parts), togetherMax)
-		if err := f.writeParts(parts[:n]); err != nil {
-			return err
-		}
-		parts = parts[n:]
-	}
-	return nil
+	return f.moveParts(aio.Write, parts)
 }
 
 func (f *File) checkPart(p *Part) error {
@@ -96,15 +105,27 @@ func (f *File) checkPart(p *Part) error {
 	return nil
 }
 
-// writeParts writes at most togetherMax parts.
-func (f *File) writeParts(parts []Part) error {
+// moveParts reads or writes parts for a call that was let in.
+func (f *File) moveParts(op aio.Op, parts []Part) error {
+	for len(parts) > 0 {
+		n := min(len(parts), togetherMax)
+		if err := f.moveSome(op, parts[:n]); err != nil {
+			return err
+		}
+		parts = parts[n:]
+	}
+	return nil
+}
+
+// moveSome reads or writes at most togetherMax parts.
+func (f *File) moveSome(op aio.Op, parts []Part) error {
 	var q *aio.Queue
-	if len(parts) > 1 { // one is written by one system call
+	if len(parts) > 1 { // one takes one system call
 		q = f.queues.get()
 	}
 	if q != nil {
 		defer f.queues.put(q)
-		f.writeTogether(q, parts)
+		f.moveTogether(q, op, parts)
 	}
 	k := 0
 	for i := range parts {
@@ -118,28 +139,43 @@ func (f *File) writeParts(parts []Part) error {
 		if err == nil && done == len(p.P) {
 			continue
 		}
-		// What came to nothing or was cut short is written alone, as a single
-		// write is.
+		// What came to nothing or was cut short is moved alone, as a single part is.
 		if err == nil || err == unix.EINVAL || err == unix.EAGAIN || err == unix.EINTR {
-			_, err = f.write(p.P, p.Off)
+			err = f.moveOne(op, p)
 		}
 		if err != nil {
-			return f.ended("write", p.Off, len(p.P), err)
+			return f.ended(opName(op), p.Off, len(p.P), err)
 		}
 	}
 	return nil
 }
 
-// writeTogether does what it can of the parts that fit the direct descriptor.
-func (f *File) writeTogether(q *aio.Queue, parts []Part) {
+// moveTogether does what it can of the parts that fit the direct descriptor.
+func (f *File) moveTogether(q *aio.Queue, op aio.Op, parts []Part) {
 	for i := range parts {
 		if f.fits(parts[i].P, parts[i].Off) {
-			q.Add(f.direct, parts[i].P, parts[i].Off)
+			q.Add(op, f.direct, parts[i].P, parts[i].Off)
 		}
 	}
 	f.alone.RLock()
 	defer f.alone.RUnlock()
 	q.Run()
+}
+
+func (f *File) moveOne(op aio.Op, p *Part) (err error) {
+	if op == aio.Read {
+		_, err = f.read(p.P, p.Off)
+	} else {
+		_, err = f.write(p.P, p.Off)
+	}
+	return err
+}
+
+func opName(op aio.Op) string {
+	if op == aio.Read {
+		return "read"
+	}
+	return "write"
 }
 
 var _ Scattered = (*File)(nil)

@@ -2,13 +2,40 @@ package device
 
 import "io"
 
-// Scattered is implemented by devices that can write scattered parts cheaper
+// Scattered is implemented by devices that can move scattered parts cheaper
 // together than one by one.
 type Scattered interface {
+	// ReadScattered fills all parts, in any order; their sums are not looked at.
+	// After an error it is not known which are filled: who wants to know which can be
+	// read reads each by itself.
+	ReadScattered(parts []Part) error
 	// WriteScattered writes all parts, in any order. They do not overlap. After an
 	// error any of them may have been written, whole or in part; otherwise what is
 	// true of WriteAt, or of WriteGuarded for parts with sums, is true of each.
 	WriteScattered(parts []Part) error
+}
+
+// ReadScattered fills all parts from d: by its own means if d is Scattered,
+// otherwise one by one.
+func ReadScattered(d Device, parts []Part) error {
+	if s, ok := d.(Scattered); ok {
+		return s.ReadScattered(parts)
+	}
+	for i := range parts {
+		if err := ReadPart(d, &parts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadPart fills one part from d.
+func ReadPart(d Device, p *Part) error {
+	n, err := d.ReadAt(p.P, p.Off)
+	if err == nil && n < len(p.P) {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // WriteScattered writes all parts to d: by its own means if d is Scattered,

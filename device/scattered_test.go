@@ -15,14 +15,20 @@ type scattered struct {
 	calls int
 }
 
+func (s *scattered) ReadScattered(parts []device.Part) error {
+	s.calls++
+	return device.ReadScattered(s.Device, parts)
+}
+
 func (s *scattered) WriteScattered(parts []device.Part) error {
 	s.calls++
 	return device.WriteScattered(s.Device, parts)
 }
 
-// Parts reach their places, whoever writes them; and none after one that does not
-// fit its sum, where they are written one by one.
-func TestWriteScattered(t *testing.T) {
+// Parts reach their places, whoever writes them, and come from there, whoever reads
+// them; and none is written after one that does not fit its sum, where they are written
+// one by one.
+func TestScattered(t *testing.T) {
 	const block = guard.BlockSize
 	mem := device.NewMem(16 * block)
 	part := func(off, n int) device.Part {
@@ -47,9 +53,13 @@ func TestWriteScattered(t *testing.T) {
 		if _, err := mem.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%T: not what was written, %v", d, err)
 		}
+		again := []device.Part{{P: make([]byte, 512), Off: 512}, {P: make([]byte, 2*block), Off: 9 * block}}
+		if err := device.ReadScattered(d, again); err != nil || !bytes.Equal(again[0].P, parts[0].P) || !bytes.Equal(again[1].P, parts[1].P) {
+			t.Errorf("%T: they are not read as they were written, %v", d, err)
+		}
 	}
-	if own.calls != 1 {
-		t.Errorf("who takes them together was called %d times", own.calls)
+	if own.calls != 2 {
+		t.Errorf("who takes them together was called %d times for a write and a read", own.calls)
 	}
 	wrong := part(5*block, block)
 	wrong.Sums = []uint32{guard.Sum(wrong.P) + 1}
@@ -61,7 +71,9 @@ func TestWriteScattered(t *testing.T) {
 	if _, err := mem.ReadAt(got, 5*block); err != nil || !bytes.Equal(got, make([]byte, len(got))) {
 		t.Errorf("it was written, or what follows: %v", err)
 	}
-	if err := device.WriteScattered(mem, []device.Part{part(15*block, 2*block)}); !errors.Is(err, device.ErrOutOfRange) {
-		t.Errorf("beyond the end: %v", err)
+	for name, call := range map[string]func(device.Device, []device.Part) error{"read": device.ReadScattered, "write": device.WriteScattered} {
+		if err := call(mem, []device.Part{part(0, 512), part(15*block, 2*block)}); !errors.Is(err, device.ErrOutOfRange) {
+			t.Errorf("%s beyond the end: %v", name, err)
+		}
 	}
 }

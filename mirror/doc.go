@@ -234,7 +234,7 @@
 //	      the journal's
 //	      store.mu, faults.mu, scrub.mu, bout.mu
 //
-// Who holds a range asks for no other, but for those of a batch, of a scattered write
+// Who holds a range asks for no other, but for those of a batch, of a scattered read or write
 // or of a checkpoint that are free at once; and makes no room in the ring.
 //
 // The owner is called with cycle.mu held and nothing else.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/journal"
@@ -115,21 +114,10 @@ func (m *Mirror) readBlocks(p []byte, off int64) error {
 		return err
 	}
 	defer m.guards.drop(b)
-	var tuples [tuplesPerBlock]guard.Tuple
-	want := tuples[:len(p)/BlockSize]
-	if m.guards.copyOut(want, b, off) {
-		return errMend
-	}
 	if err := m.readLeg(m.pick(m.inSync(), off), p, off); err != nil {
 		return err
 	}
-	number := uint64(off / BlockSize)
-	for i, t := range want {
-		if !m.guards.binding.Holds(t, number+uint64(i), p[i*BlockSize:][:BlockSize]) {
-			return errMend
-		}
-	}
-	return nil
+	return m.verify(b, p, off)
 }
 
 // readMending reads a range of which it makes the legs equal. Requires the range

@@ -89,7 +89,7 @@ func (m *Mirror) batch(parts []device.Part, flush bool) (n int, synced bool, err
 	}()
 	for n < len(parts) && m.small(&parts[n]) {
 		p := &parts[n]
-		h, err := m.enterBatch(p, n == 0)
+		h, err := m.enterPart("write", p, n == 0, rangelock.Exclusive)
 		if h == nil && err == nil {
 			break
 		}
@@ -118,21 +118,21 @@ func (m *Mirror) batch(parts []device.Part, flush bool) (n int, synced bool, err
 	return n, synced, err
 }
 
-// enterBatch is enter for a part of a batch. Unless told to wait it returns
+// enterPart is enter for a part of several. Unless told to wait it returns
 // neither a range nor an error where it would have to.
-func (m *Mirror) enterBatch(p *device.Part, wait bool) (*rangelock.Held, error) {
+func (m *Mirror) enterPart(name string, p *device.Part, wait bool, mode rangelock.Mode) (*rangelock.Held, error) {
 	off, n := p.Off, int64(len(p.P))
 	if p.Sums != nil && (off%BlockSize != 0 || n != int64(len(p.Sums))*BlockSize) {
 		return nil, device.CheckGuards(p.P, off, p.Sums)
 	}
 	if wait {
-		return m.enter("write", off, n, rangelock.Exclusive)
+		return m.enter(name, off, n, mode)
 	}
 	if err := device.CheckRange(m.geo.dataSize, off, n); err != nil {
 		return nil, err
 	}
 	start := off / BlockSize * BlockSize
-	return m.ranges.TryAcquire(start, roundUp(off+n, BlockSize)-start, rangelock.Exclusive), nil
+	return m.ranges.TryAcquire(start, roundUp(off+n, BlockSize)-start, mode), nil
 }
 
 // put does any operation that changes data. Blocks of which the ring holds

@@ -8,7 +8,7 @@ import (
 
 var _ device.Scattered = (*Mirror)(nil)
 
-// spreadMost is how many parts are written in one turn of the legs at the most:
+// spreadMost is how many parts are read or written in one turn of the legs at the most:
 // more than any disk gains from, and few enough that who wants one of their ranges
 // does not wait for long.
 const spreadMost = 32
@@ -34,7 +34,7 @@ func (m *Mirror) WriteScattered(parts []device.Part) error {
 	return nil
 }
 
-// spread is parts that are written home in one turn of the legs.
+// spread is parts that are written home, or read from there, in one turn of the legs.
 type spread struct {
 	m     *Mirror
 	spans []span
@@ -73,12 +73,17 @@ func (m *Mirror) spread(parts []device.Part) (n int, err error) {
 	return n, m.opError("write", parts[0].Off, 0, s.write())
 }
 
-// together says whether a part may be written with others: it changes whole
-// blocks, of which one block has the guards.
+// together says whether a part may be written with others.
 func (m *Mirror) together(p *device.Part) bool {
+	return !(m.ring.mode == JournalAlways && m.ring.j != nil) && m.whole(p)
+}
+
+// whole says whether a part is whole blocks, of which one block has the guards; or if
+// there are none, anything.
+func (m *Mirror) whole(p *device.Part) bool {
 	n := int64(len(p.P))
 	switch {
-	case n == 0, m.ring.mode == JournalAlways && m.ring.j != nil:
+	case n == 0:
 		return false
 	case m.guards.on() || p.Sums != nil:
 		return p.Off%BlockSize == 0 && n%BlockSize == 0 && p.Off%guardSpan+n <= guardSpan
@@ -88,13 +93,13 @@ func (m *Mirror) together(p *device.Part) bool {
 }
 
 // take takes what a part needs, and says whether it could: it waits for the range
-// of the first alone, as batch does. What it took before it failed is taken.
+// of the first alone, as a batch does. What it took before it failed is taken.
 func (s *spread) take(p *device.Part) (took bool, err error) {
 	m, n := s.m, int64(len(p.P))
 	if !m.together(p) {
 		return false, nil
 	}
-	h, err := m.enterBatch(p, len(s.spans) == 0)
+	h, err := m.enterPart("write", p, len(s.spans) == 0, rangelock.Exclusive)
 	if h == nil {
 		return false, err
 	}
@@ -103,14 +108,9 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 		m.ranges.Release(h) // the ring takes what comes after
 		return false, nil
 	}
-	at := span{off: p.Off, p: p.P, held: h}
-	if m.guards.on() {
-		if at.guards, err = m.guards.hold(at.off); err != nil {
-			m.ranges.Release(h)
-			return false, err
-		}
+	if err := s.hold(p, h); err != nil {
+		return false, err
 	}
-	s.add(at)
 	switch {
 	case m.guards.on():
 		from := len(s.sums)
@@ -122,6 +122,19 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 		err = device.CheckGuards(p.P, p.Off, p.Sums)
 	}
 	return err == nil, err
+}
+
+// hold adds a part whose range is held, and holds its guards, too.
+func (s *spread) hold(p *device.Part, h *rangelock.Held) (err error) {
+	at := span{off: p.Off, p: p.P, held: h}
+	if s.m.guards.on() {
+		if at.guards, err = s.m.guards.hold(at.off); err != nil {
+			s.m.ranges.Release(h)
+			return err
+		}
+	}
+	s.add(at)
+	return nil
 }
 
 // add adds a part whose range, and guards, are held.

@@ -18,6 +18,14 @@ type spreads struct {
 	together []int // how many
 	alone    int
 	flushes  int
+	// readTogether and readAlone are the same for reads.
+	readTogether []int
+	readAlone    int
+}
+
+func (s *spreads) ReadScattered(parts []device.Part) error {
+	s.readTogether = append(s.readTogether, len(parts))
+	return device.ReadScattered(s.Device, parts)
 }
 
 func (s *spreads) WriteScattered(parts []device.Part) error {
@@ -28,6 +36,11 @@ func (s *spreads) WriteScattered(parts []device.Part) error {
 		}
 	}
 	return nil
+}
+
+func (s *spreads) ReadAt(p []byte, off int64) (int, error) {
+	s.readAlone++
+	return s.Device.ReadAt(p, off)
 }
 
 func (s *spreads) WriteAt(p []byte, off int64) (int, error) {

@@ -124,16 +124,27 @@ func (v *Volume) batch(parts []device.Part, flush bool) (n int, synced bool, err
 	return n, synced, nil
 }
 
+// ReadScattered has the pool read parts together, one that lies in several extents
+// as several.
+func (v *Volume) ReadScattered(parts []device.Part) error {
+	return v.scattered("read", parts, device.ReadScattered)
+}
+
 // WriteScattered has the pool write parts together, one that lies in several extents
 // as several.
 func (v *Volume) WriteScattered(parts []device.Part) error {
+	return v.scattered("write", parts, device.WriteScattered)
+}
+
+// scattered applies op to the pool's runs behind parts.
+func (v *Volume) scattered(name string, parts []device.Part, op func(device.Device, []device.Part) error) error {
 	there := make([]device.Part, 0, len(parts))
 	for _, p := range parts {
 		n := int64(len(p.P))
 		if p.Sums != nil && (p.Off%BlockSize != 0 || n != int64(len(p.Sums))*BlockSize) {
-			return v.fault("write", p.Off, n, device.CheckGuards(p.P, p.Off, p.Sums))
+			return v.fault(name, p.Off, n, device.CheckGuards(p.P, p.Off, p.Sums))
 		}
-		err := v.each("write", p.Off, n, func(pool, vol, n int64) error {
+		err := v.each(name, p.Off, n, func(pool, vol, n int64) error {
 			in := vol - p.Off
 			piece := device.Part{P: p.P[in : in+n], Off: pool}
 			if p.Sums != nil {
@@ -146,8 +157,8 @@ func (v *Volume) WriteScattered(parts []device.Part) error {
 			return err
 		}
 	}
-	if err := device.WriteScattered(v.dev, there); err != nil {
-		return v.fault("write", parts[0].Off, 0, err)
+	if err := op(v.dev, there); err != nil {
+		return v.fault(name, parts[0].Off, 0, err)
 	}
 	return nil
 }

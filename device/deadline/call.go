@@ -13,7 +13,8 @@ type opcode uint8
 const (
 	opRead opcode = iota
 	opWrite
-	opScattered
+	opReadScattered
+	opWriteScattered
 	opFlush
 	opDiscard
 	opZero
@@ -22,7 +23,7 @@ const (
 )
 
 var opNames = [...]string{
-	opRead: "read", opWrite: "write", opScattered: "scattered write", opFlush: "flush", opDiscard: "discard",
+	opRead: "read", opWrite: "write", opReadScattered: "scattered read", opWriteScattered: "scattered write", opFlush: "flush", opDiscard: "discard",
 	opZero: "zero", opExtents: "extents", opClose: "close",
 }
 
@@ -47,7 +48,7 @@ type call struct {
 	op     opcode
 	off, n int64
 	buf    *buffer       // the memory of a transfer, otherwise nil
-	parts  []device.Part // of a scattered write, within buf
+	parts  []device.Part // of a scattered call, within buf
 	large  bool          // it counts in Device.large
 
 	// What is answered.
@@ -84,7 +85,9 @@ func (c *call) ask() {
 		c.done, c.err = under.ReadAt(c.buf.mem[:c.n], c.off)
 	case opWrite:
 		c.done, c.err = under.WriteAt(c.buf.mem[:c.n], c.off)
-	case opScattered:
+	case opReadScattered:
+		c.err = device.ReadScattered(under, c.parts)
+	case opWriteScattered:
 		c.err = device.WriteScattered(under, c.parts)
 	case opFlush:
 		c.err = under.Flush()

@@ -57,8 +57,8 @@
 // could be overtaken by a late write of the last one. docs/measured.md has the
 // figures.
 //
-// What many small writes cost is saved where they come together: WriteScattered
-// takes one goroutine for as much as fits a buffer.
+// What many small transfers cost is saved where they come together: ReadScattered and
+// WriteScattered take one goroutine for as much as fits a buffer.
 //
 // # Close
 //

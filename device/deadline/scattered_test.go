@@ -22,7 +22,17 @@ type gatherer struct {
 	crooked int // parts whose memory begins no page
 }
 
+func (g *gatherer) ReadScattered(parts []device.Part) error {
+	g.note(parts)
+	return device.ReadScattered(g.Device, parts)
+}
+
 func (g *gatherer) WriteScattered(parts []device.Part) error {
+	g.note(parts)
+	return device.WriteScattered(g.Device, parts)
+}
+
+func (g *gatherer) note(parts []device.Part) {
 	var ranges [][2]int64
 	for _, p := range parts {
 		ranges = append(ranges, [2]int64{p.Off, int64(len(p.P))})
@@ -31,7 +41,6 @@ func (g *gatherer) WriteScattered(parts []device.Part) error {
 		}
 	}
 	g.calls = append(g.calls, ranges)
-	return device.WriteScattered(g.Device, parts)
 }
 
 func TestScatteredConforms(t *testing.T) {
@@ -70,8 +79,18 @@ func TestScatteredPieces(t *testing.T) {
 				parts = append(parts, device.Part{P: bytes.Repeat([]byte{byte(i + 1)}, int(r[1])), Off: r[0]})
 			}
 			must(t, d.WriteScattered(parts))
-			if !slices.EqualFunc(under.calls, c.want, slices.Equal) {
-				t.Errorf("the device was given %v, want %v", under.calls, c.want)
+			again := slices.Clone(parts)
+			for i := range again {
+				again[i].P = make([]byte, len(parts[i].P))
+			}
+			must(t, d.ReadScattered(again))
+			for i := range again {
+				if !bytes.Equal(again[i].P, parts[i].P) {
+					t.Errorf("at %d there is not what was written", parts[i].Off)
+				}
+			}
+			if want := slices.Concat(c.want, c.want); !slices.EqualFunc(under.calls, want, slices.Equal) {
+				t.Errorf("the device was given %v, want %v", under.calls, want)
 			}
 			if under.crooked > 0 {
 				t.Errorf("%d parts do not begin a page of memory", under.crooked)
@@ -127,6 +146,43 @@ func TestScatteredHangs(t *testing.T) {
 	})
 }
 
+// A read that hangs in any part has one deadline, and never touches its caller's memory
+// again.
+func TestScatteredReadHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, under := watched(testSize)
+		_, err := d.WriteAt(bytes.Repeat([]byte("o"), 8*4096), 0)
+		must(t, err)
+		under.Add(faultdev.Rule{On: faultdev.Read, Nth: 2, Hang: true})
+		var parts []device.Part
+		for i := range 3 {
+			parts = append(parts, device.Part{P: bytes.Repeat([]byte("x"), 512), Off: int64(i) * 8192})
+		}
+		begin := time.Now()
+		err = d.ReadScattered(parts)
+		wantTimeout(t, "scattered read", err)
+		var op *device.OpError
+		if !errors.As(err, &op) || op.Name != "leg" || op.Off != 0 || op.Len != 3*512 {
+			t.Errorf("the error is %v", err)
+		}
+		if took := time.Since(begin); took < limit || took > patience {
+			t.Errorf("it took %v", took)
+		}
+		under.Heal()
+		synctest.Wait()
+		for _, p := range parts {
+			if !bytes.Equal(p.P, bytes.Repeat([]byte("x"), 512)) {
+				t.Errorf("what was to come from %d is %q", p.Off, p.P[:8])
+			}
+		}
+		must(t, d.ReadScattered(parts))
+		if parts[2].P[0] != 'o' {
+			t.Errorf("when it has come back, %q is read", parts[2].P[:8])
+		}
+		must(t, d.Close())
+	})
+}
+
 // What the device, or a guard, refuses is passed on.
 func TestScatteredFails(t *testing.T) {
 	d, under := watched(testSize)
@@ -134,6 +190,13 @@ func TestScatteredFails(t *testing.T) {
 	parts := []device.Part{{P: make([]byte, 512)}, {P: make([]byte, 512), Off: 1024}}
 	if err := d.WriteScattered(parts); !errors.Is(err, device.ErrIO) {
 		t.Errorf("a write that fails: %v", err)
+	}
+	under.Add(faultdev.Rule{On: faultdev.Read, Nth: 2, Err: device.ErrIO})
+	if err := d.ReadScattered(parts); !errors.Is(err, device.ErrIO) {
+		t.Errorf("a read that fails: %v", err)
+	}
+	if err := d.ReadScattered([]device.Part{parts[0], {P: make([]byte, 512), Off: testSize - 1}}); !errors.Is(err, device.ErrOutOfRange) {
+		t.Errorf("a read beyond the end: %v", err)
 	}
 	before := under.Count(faultdev.Any)
 	parts = append(parts, device.Part{P: make([]byte, 4096), Off: 4096, Sums: []uint32{1}})

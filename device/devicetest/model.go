@@ -66,6 +66,19 @@ func (m *model) writeScattered(parts []device.Part) {
 	m.must("scattered write", 0, int64(n), func() error { return device.WriteScattered(m.d, parts) })
 }
 
+// readScattered compares what is where parts are; what they held before must not
+// matter.
+func (m *model) readScattered(parts []device.Part) {
+	m.t.Helper()
+	for i := range parts {
+		clear(parts[i].P)
+	}
+	m.must("scattered read", 0, 0, func() error { return device.ReadScattered(m.d, parts) })
+	for _, p := range parts {
+		m.compare(p.P, p.Off)
+	}
+}
+
 func (m *model) discard(off, n int64) {
 	m.t.Helper()
 	m.must("discard", off, n, func() error { return m.d.Discard(off, n) })

@@ -22,6 +22,9 @@ func calls(d device.Device) map[string]func(off, n int64) (int, error) {
 		"scatter": func(off, n int64) (int, error) {
 			return 0, device.WriteScattered(d, []device.Part{{P: make([]byte, n), Off: off}})
 		},
+		"gather": func(off, n int64) (int, error) {
+			return 0, device.ReadScattered(d, []device.Part{{P: make([]byte, n), Off: off}})
+		},
 		"discard": func(off, n int64) (int, error) { return 0, d.Discard(off, n) },
 		"zero":    func(off, n int64) (int, error) { return 0, d.WriteZeroes(off, n) },
 		"extents": func(off, n int64) (int, error) {
@@ -261,9 +264,12 @@ func (s *suite) scattered(t *testing.T) {
 			r.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 			m.writeScattered(parts)
 			m.all()
+			r.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+			m.readScattered(parts)
 		}
 	}
 	m.writeScattered(nil)
+	m.readScattered(nil)
 }
 
 // closed: after Close every call fails, and says why.

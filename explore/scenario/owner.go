@@ -56,6 +56,11 @@ func (o *owner) WriteGuarded(p []byte, off int64, sums []uint32) error {
 	return device.WriteGuarded(o.Device, p, off, sums)
 }
 
+// ReadScattered implements device.Scattered, by whoever is beneath.
+func (o *owner) ReadScattered(parts []device.Part) error {
+	return device.ReadScattered(o.Device, parts)
+}
+
 // WriteScattered implements device.Scattered, by whoever is beneath.
 func (o *owner) WriteScattered(parts []device.Part) error {
 	return device.WriteScattered(o.Device, parts)

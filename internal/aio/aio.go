@@ -1,5 +1,5 @@
-// Package aio writes many parts of files at once, in two system calls: one that
-// hands them to the kernel, and one that waits for all of them. It is a thin
+// Package aio reads or writes many parts of files at once, in two system calls: one
+// that hands them to the kernel, and one that waits for all of them. It is a thin
 // layer over the kernel's asynchronous I/O, io_submit(2).
 //
 // # Invariants
@@ -22,7 +22,7 @@
 //
 // # What blocks
 //
-// Run may block as long as write(2) would, and not only while it waits: some file
+// Run may block as long as read(2) or write(2) would, and not only while it waits: some file
 // systems do not return from io_submit before they got a lock, or have read or
 // written metadata. The gain is then less.
 //
@@ -45,14 +45,21 @@ import (
 // (fs.aio-max-nr).
 var ErrUnavailable = errors.New("asynchronous I/O is not available")
 
-// opPwrite is IOCB_CMD_PWRITE.
-const opPwrite = 1
+// Op is what a queue is to do with a part.
+type Op uint16
+
+const (
+	// Read is the kernel's IOCB_CMD_PREAD.
+	Read Op = 0
+	// Write is the kernel's IOCB_CMD_PWRITE.
+	Write Op = 1
+)
 
 // iocb is the kernel's struct of that name.
 type iocb struct {
 	data uint64
 	_    [2]uint32 // aio_key, aio_rw_flags
-	op   uint16
+	op   Op
 	_    int16 // aio_reqprio
 	fd   uint32
 	buf  unsafe.Pointer // keeps the memory alive while the kernel has it
@@ -70,17 +77,17 @@ type event struct {
 	_    int64
 }
 
-// Queue holds writes that are done together. One goroutine uses it at a time.
+// Queue holds transfers that are done together. One goroutine uses it at a time.
 type Queue struct {
 	id      uintptr // the kernel's aio_context_t
-	n       int     // how many writes there are
+	n       int     // how many transfers there are
 	blocks  []iocb
 	places  []*iocb // of the blocks, as io_submit wants them
 	events  []event
 	results []int64 // bytes, or an error's number, negative
 }
 
-// New makes a queue for so many writes.
+// New makes a queue for so many transfers.
 func New(size int) (*Queue, error) {
 	q := &Queue{}
 	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, uintptr(size), uintptr(unsafe.Pointer(&q.id)), 0); errno != 0 {
@@ -107,14 +114,14 @@ func New(size int) (*Queue, error) {
 // Close gives the queue back to the kernel.
 func (q *Queue) Close() { _, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, q.id, 0, 0) }
 
-// Add adds a write of p, which must not be empty or change until Run returns.
-// The queue must have room.
-func (q *Queue) Add(fd int, p []byte, off int64) {
-	q.blocks[q.n] = iocb{data: uint64(q.n), op: opPwrite, fd: uint32(fd), buf: unsafe.Pointer(&p[0]), n: uint64(len(p)), off: off}
+// Add adds a transfer from or to p, which must not be empty, nor used by anybody else
+// until Run returns. The queue must have room.
+func (q *Queue) Add(op Op, fd int, p []byte, off int64) {
+	q.blocks[q.n] = iocb{data: uint64(q.n), op: op, fd: uint32(fd), buf: unsafe.Pointer(&p[0]), n: uint64(len(p)), off: off}
 	q.n++
 }
 
-// Run does the writes that were added and forgets them. It returns when each has
+// Run does what was added and forgets it. It returns when each has
 // a result.
 func (q *Queue) Run() {
 	given := 0
@@ -147,7 +154,7 @@ func (q *Queue) collect(given int) int {
 	default:
 		// It worked when the queue was made. To return would lend the caller's
 		// memory to the kernel for good.
-		panic(fmt.Sprintf("aio: the kernel has writes and does not tell of them: %v", errno))
+		panic(fmt.Sprintf("aio: the kernel has transfers and does not tell of them: %v", errno))
 	}
 	for _, e := range q.events[:k] {
 		q.results[e.data] = e.res
@@ -155,8 +162,8 @@ func (q *Queue) collect(given int) int {
 	return k
 }
 
-// Result returns how many bytes of the i-th write that was added last were
-// written, or an error.
+// Result returns how many bytes of the i-th transfer that was added last were
+// transferred, or an error.
 func (q *Queue) Result(i int) (n int, err error) {
 	if res := q.results[i]; res < 0 {
 		return 0, unix.Errno(-res)
@@ -164,7 +171,7 @@ func (q *Queue) Result(i int) (n int, err error) {
 	return int(q.results[i]), nil
 }
 
-// submit hands the writes [from, to) to the kernel, which takes the first of
+// submit hands the transfers [from, to) to the kernel, which takes the first of
 // them, as many as it says, or none and says why.
 func (q *Queue) submit(from, to int) (n int, errno unix.Errno) {
 	r, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, q.id, uintptr(to-from), uintptr(unsafe.Pointer(&q.places[from])))

@@ -43,7 +43,7 @@ func newFile(t *testing.T) (fd int, path string) {
 // block is the content of the i-th block in some round.
 func block(round, i int) []byte { return bytes.Repeat([]byte{byte(round), byte(i)}, 512) }
 
-// All that was added is written when Run returns, time and again, and each has its
+// All that was added is written, or read, when Run returns, time and again, and each has its
 // own result.
 func TestRun(t *testing.T) {
 	q := newQueue(t)
@@ -53,7 +53,7 @@ func TestRun(t *testing.T) {
 		want := make([]byte, 0, size<<10)
 		for i := range n {
 			want = append(want, block(round, i)...)
-			q.Add(fd, block(round, n-1-i), int64(n-1-i)<<10)
+			q.Add(Write, fd, block(round, n-1-i), int64(n-1-i)<<10)
 		}
 		q.Run()
 		for i := range n {
@@ -64,6 +64,14 @@ func TestRun(t *testing.T) {
 		got, err := os.ReadFile(path)
 		if err != nil || !bytes.Equal(got[:len(want)], want) {
 			t.Errorf("round %d: not what was written, %v", round, err)
+		}
+		clear(got)
+		for i := range n {
+			q.Add(Read, fd, got[i<<10:][:1<<10], int64(i)<<10)
+		}
+		q.Run()
+		if !bytes.Equal(got[:len(want)], want) {
+			t.Errorf("round %d: not what was written is read", round)
 		}
 	}
 	q.Run() // nothing
@@ -106,7 +114,7 @@ func TestResults(t *testing.T) {
 		{1 << 20, 100, 0, 0, unix.EBADF},
 	}
 	for _, w := range writes {
-		q.Add(w.fd, make([]byte, w.n), w.off)
+		q.Add(Write, w.fd, make([]byte, w.n), w.off)
 	}
 	q.Run()
 	for i, w := range writes {
@@ -140,7 +148,7 @@ func TestSignals(t *testing.T) {
 	})
 	for round := range 200 {
 		for i := range size {
-			q.Add(fd, p, int64(round*size+i)%64*int64(len(p)))
+			q.Add(Write, fd, p, int64(round*size+i)%64*int64(len(p)))
 		}
 		q.Run()
 		for i := range size {
@@ -177,8 +185,8 @@ func TestNoAllocation(t *testing.T) {
 	fd, _ := newFile(t)
 	p := make([]byte, 512)
 	if n := testing.AllocsPerRun(100, func() {
-		q.Add(fd, p, 0)
-		q.Add(fd, p, 512)
+		q.Add(Write, fd, p, 0)
+		q.Add(Write, fd, p, 512)
 		q.Run()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -1,0 +1,129 @@
+package mirror
+
+import (
+	"fmt"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/journal"
+)
+
+// ReadScattered fills parts as ReadAt would, but as many as can be with one call of a
+// leg. Those that are no whole blocks, or that the journal has, or that somebody is at,
+// are read by themselves, or with those that follow.
+func (m *Mirror) ReadScattered(parts []device.Part) error {
+	for len(parts) > 0 {
+		n, good, err := m.readTogether(parts)
+		if err == nil && !good {
+			n = max(n, 1)
+			err = m.readEach(parts[:n])
+		}
+		if err != nil {
+			return err
+		}
+		parts = parts[n:]
+	}
+	return nil
+}
+
+func (m *Mirror) readEach(parts []device.Part) error {
+	for i := range parts {
+		if err := device.ReadPart(m, &parts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readTogether reads the first parts, as many as it can at once, and returns how many
+// these are, and whether they were read and are what was written. If not each is to be
+// read by itself.
+func (m *Mirror) readTogether(parts []device.Part) (n int, good bool, err error) {
+	if len(parts) == 1 {
+		return 0, false, nil
+	}
+	s := m.spreads.get()
+	defer s.giveBack()
+	for n < min(len(parts), spreadMost) {
+		p := &parts[n]
+		took, err := s.takeToRead(p)
+		if err != nil {
+			return 0, false, m.opError("read", p.Off, int64(len(p.P)), err)
+		}
+		if !took {
+			break
+		}
+		n++
+	}
+	return n, n > 0 && s.read() == nil, nil
+}
+
+// takeToRead is take for a part that is to be read, of a place where the legs are known
+// to be equal.
+func (s *spread) takeToRead(p *device.Part) (took bool, err error) {
+	m, n := s.m, int64(len(p.P))
+	if !m.whole(p) {
+		return false, nil
+	}
+	h, err := m.enterPart("read", p, len(s.spans) == 0, rangelock.Shared)
+	if h == nil {
+		return false, err
+	}
+	var few [4]journal.Version
+	if len(m.ring.held(p.Off, n, few[:0])) > 0 || !m.regions.calm(p.Off, n) {
+		m.ranges.Release(h)
+		return false, nil
+	}
+	err = s.hold(p, h)
+	return err == nil, err
+}
+
+// read reads the parts, each with its range, from one leg, and checks them.
+func (s *spread) read() error {
+	m := s.m
+	i := m.pick(m.inSync(), s.spans[0].off)
+	if err := m.readLegScattered(i, s.parts); err != nil {
+		return err
+	}
+	for _, at := range s.spans {
+		if at.guards == nil {
+			continue
+		}
+		if err := m.verify(at.guards, at.p, at.off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLegScattered reads parts from anywhere on a leg.
+func (m *Mirror) readLegScattered(i int, parts []device.Part) error {
+	l := m.leg(i)
+	l.reading.Add(int32(len(parts)))
+	defer l.reading.Add(-int32(len(parts)))
+	seam.Point("mirror.read", uint64(parts[0].Off))
+	if err := device.ReadScattered(l.dev, parts); err != nil {
+		m.charge(l, &l.readErrors, "scattered read", parts[0].Off, 0, err)
+		return fmt.Errorf("leg %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// verify says whether whole blocks that were read, which have their guards in one
+// block, are what was written there.
+func (m *Mirror) verify(b *guardBlock, p []byte, off int64) error {
+	var tuples [tuplesPerBlock]guard.Tuple
+	want := tuples[:len(p)/BlockSize]
+	if m.guards.copyOut(want, b, off) {
+		return errMend
+	}
+	number := uint64(off / BlockSize)
+	for i, t := range want {
+		if !m.guards.binding.Holds(t, number+uint64(i), p[i*BlockSize:][:BlockSize]) {
+			return errMend
+		}
+	}
+	return nil
+}
