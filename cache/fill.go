@@ -46,27 +46,22 @@ func (m *Mapping) fillRun(n, want, readAhead int64) (read int64, err error) {
 	if w := pg.load(); w.has(present) {
 		return 0, m.completePage(&pg, w)
 	}
-	count := m.lockAbsent(n, min(limit, m.pages()-n))
+	count := 1 + m.lockAbsent(n+1, min(limit, m.pages()-n)-1)
 	m.c.counters.misses.Add(1)
 	m.c.counters.pagesRead.Add(count)
 	seam.Point("cache.fill", uint64(n))
 	m.arena.ready(n, count)
 	if _, err := m.backing.ReadAt(m.arena.frames(n, count), n*PageSize); err != nil {
-		m.arena.punch(n, count)
-		for i := range count {
-			pg := m.page(n + i)
-			pg.unlock(0, 0)
-		}
+		m.unlockEmpty(n, count)
 		return 0, fmt.Errorf("cache: %s: reading %d pages at %d: %w", m.o.Name, count, n*PageSize, err)
 	}
 	m.finishFill(n, count, want)
 	return count, nil
 }
 
-// lockAbsent extends a run from the locked page n over absent pages that are
-// free, and returns its length.
-func (m *Mapping) lockAbsent(n, limit int64) int64 {
-	count := int64(1)
+// lockAbsent locks pages from n on, as far as they are absent and free, and returns how
+// many.
+func (m *Mapping) lockAbsent(n, limit int64) (count int64) {
 	for ; count < limit; count++ {
 		pg := m.page(n + count)
 		if !pg.tryLock() {
@@ -78,6 +73,15 @@ func (m *Mapping) lockAbsent(n, limit int64) int64 {
 		}
 	}
 	return count
+}
+
+// unlockEmpty unlocks absent pages whose frames are not to be kept.
+func (m *Mapping) unlockEmpty(n, count int64) {
+	m.arena.punch(n, count)
+	for i := range count {
+		pg := m.page(n + i)
+		pg.unlock(0, 0)
+	}
 }
 
 // finishFill unlocks the pages that were read, and stays in those wanted. At the

@@ -97,6 +97,21 @@ func (h *Handle) TryReadAt(p []byte, off int64) bool {
 	return h.m.tryRead(p, off)
 }
 
+// ReadScattered fills parts, each as ReadAt would, and those that are not in memory
+// together. After an error it is not known which are filled.
+func (h *Handle) ReadScattered(parts []device.Part) error {
+	if err := h.begin(0, 0); err != nil {
+		return err
+	}
+	defer h.calls.leave()
+	for i := range parts {
+		if err := device.CheckRange(h.m.Size(), parts[i].Off, int64(len(parts[i].P))); err != nil {
+			return fmt.Errorf("cache: %s: %w", h.m.o.Name, err)
+		}
+	}
+	return h.m.readScattered(parts)
+}
+
 // WriteAt writes p at off, into memory. If the owner refuses a page it returns
 // how many bytes were written before it.
 func (h *Handle) WriteAt(p []byte, off int64) (int, error) {

@@ -13,6 +13,16 @@ type asDevice struct{ *Handle }
 
 func (d asDevice) Flush() error { return d.Sync() }
 
+// WriteScattered makes it one that reads scattered parts by its own means, too.
+func (d asDevice) WriteScattered(parts []device.Part) error {
+	for _, p := range parts {
+		if _, err := d.WriteAt(p.P, p.Off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func TestHandleIsADevice(t *testing.T) {
 	for _, st := range []Stability{StabilityWait, StabilityCopy} {
 		t.Run(string(st), func(t *testing.T) {
@@ -118,6 +128,20 @@ func runModel(t *testing.T, st Stability, manual bool) {
 		case 14:
 			if manual {
 				b.c.Tick()
+			}
+		case 15, 16:
+			parts := make([]device.Part, rng.IntN(20))
+			for i := range parts {
+				off, n := place()
+				parts[i] = device.Part{P: make([]byte, min(n, 4*PageSize)), Off: off}
+			}
+			if err := b.h.ReadScattered(parts); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range parts {
+				if !bytes.Equal(p.P, model[p.Off:p.Off+int64(len(p.P))]) {
+					t.Fatalf("step %d: scattered read of %d bytes at %d differs (seed %d)", step, len(p.P), p.Off, *seedFlag)
+				}
 			}
 		}
 	}

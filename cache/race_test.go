@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"holdfast.dev/holdfast/device"
 )
 
 // stamp fills a sector with a content that says where it belongs and which
@@ -130,6 +132,20 @@ func runConcurrent(t *testing.T, st Stability) {
 			}
 		})
 	}
+	task(150, func(r *rand.Rand, h *Handle) {
+		parts := make([]device.Part, 1+r.IntN(16))
+		least := make([]uint64, len(parts))
+		for i := range parts {
+			s := place(r)
+			parts[i], least[i] = device.Part{P: make([]byte, 512), Off: int64(s) * 512}, acked[s].Load()
+		}
+		if err := h.ReadScattered(parts); err != nil {
+			t.Errorf("scattered read: %v", err)
+		}
+		for i, p := range parts {
+			check("scattered read", p.P, uint64(p.Off/512), least[i])
+		}
+	})
 	task(200, func(r *rand.Rand, h *Handle) {
 		least := make([]uint64, hot)
 		for i := range least {

@@ -87,14 +87,19 @@ func (m *Mapping) miss(n int64, a int, p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	done := 0
-	for i := range entered {
+	return m.copyEntered(p, n, entered, a), nil
+}
+
+// copyEntered copies to p from byte a of page n on, as far as count pages reach that the
+// caller has entered, which it leaves.
+func (m *Mapping) copyEntered(p []byte, n, count int64, a int) (done int) {
+	for i := range count {
 		pg := m.page(n + i)
 		done += copy(p[done:], m.arena.frames(n+i, 1)[a:])
 		a = 0
 		pg.leave()
 	}
-	return done, nil
+	return done
 }
 
 // awaitEntry waits until a page that has what is wanted lets readers in.

@@ -17,6 +17,7 @@ func All() []*explore.Scenario {
 		twoSyncs,
 		neighbours,
 		reclaimed,
+		fetchedTwice, fetchedBeside,
 		toldAll,
 		asyncReclaimed, asyncDiscarded, asyncPinned, asyncWritten,
 		discardPinned, discardLooked, discardSynced,

@@ -195,6 +195,11 @@ func (h *house) read(page int64) {
 		h.failed("a read", err)
 		return
 	}
+	h.checkPage(p, page, began)
+}
+
+// checkPage checks what a read found that began at some tick.
+func (h *house) checkPage(p []byte, page int64, began int) {
 	for s := range int64(sectorsPerPage) {
 		h.checkSector(p[s*device.SectorSize:][:device.SectorSize], page*sectorsPerPage+s, func(sector int64, version byte) error {
 			return h.mayRead(sector, version, began)

@@ -1,0 +1,135 @@
+package cache
+
+import (
+	"sync"
+
+	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/internal/seam"
+)
+
+// fetch is parts of a mapping whose pages are absent and are read from the backing
+// together. While it has any it waits for nothing but that: where somebody else has a
+// page, or more is to be read along, a part is left to be read by itself.
+type fetch struct {
+	m     *Mapping
+	runs  []fetched
+	parts []device.Part // their frames
+	left  []*device.Part
+	room  int64 // for how many pages, beyond those that were read
+}
+
+// fetched is the pages of a part, which are locked.
+type fetched struct {
+	n, count int64
+	part     *device.Part
+	held     *rangelock.Held
+}
+
+var fetches = sync.Pool{New: func() any { return new(fetch) }}
+
+// readScattered fills parts, each as read would, but those that are in pages which are
+// absent with one read of the backing.
+func (m *Mapping) readScattered(parts []device.Part) error {
+	f := fetches.Get().(*fetch)
+	defer f.giveBack()
+	f.m = m
+	want := int64(0)
+	for i := range parts {
+		p := &parts[i]
+		if m.tryRead(p.P, p.Off) {
+			m.c.counters.hits.Add(1)
+			continue
+		}
+		f.left = append(f.left, p)
+		want += pagesOf(p)
+	}
+	if want <= m.c.fillPages() {
+		if err := m.c.charge(want); err != nil {
+			return err
+		}
+		f.room = want
+		f.take()
+		f.read()
+		m.c.uncharge(f.room)
+	}
+	for _, p := range f.left {
+		if _, err := m.read(p.P, p.Off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pagesOf is how many pages a part touches.
+func pagesOf(p *device.Part) int64 {
+	return (p.Off+int64(len(p.P))+PageSize-1)/PageSize - p.Off/PageSize
+}
+
+// take locks the pages of what is left, as far as they are absent and free.
+func (f *fetch) take() {
+	left := f.left[:0]
+	for _, p := range f.left {
+		if !f.takeOne(p) {
+			left = append(left, p)
+		}
+	}
+	f.left = left
+}
+
+func (f *fetch) takeOne(p *device.Part) bool {
+	m, n, count := f.m, p.Off/PageSize, pagesOf(p)
+	if count == 0 || m.follow(n, count) > 0 {
+		return false
+	}
+	h := m.ranges.TryAcquire(n*PageSize, count*PageSize, rangelock.Shared)
+	if h == nil {
+		return false
+	}
+	locked := m.lockAbsent(n, min(count, m.pages()-n))
+	if locked < count {
+		for i := range locked {
+			pg := m.page(n + i)
+			pg.unlock(0, 0)
+		}
+		m.ranges.Release(h)
+		return false
+	}
+	f.runs = append(f.runs, fetched{n, count, p, h})
+	f.parts = append(f.parts, device.Part{P: m.arena.frames(n, count), Off: n * PageSize})
+	return true
+}
+
+// read reads what was taken and gives it out. What cannot be read is left, to be told
+// of by itself.
+func (f *fetch) read() {
+	if len(f.runs) == 0 {
+		return
+	}
+	m := f.m
+	seam.Point("cache.fetch", uint64(f.runs[0].n))
+	err := device.ReadScattered(m.backing, f.parts)
+	for i := range f.runs {
+		r := &f.runs[i]
+		if err != nil {
+			m.unlockEmpty(r.n, r.count)
+			f.left = append(f.left, r.part)
+		} else {
+			f.room -= r.count
+			m.c.counters.misses.Add(1)
+			m.c.counters.pagesRead.Add(r.count)
+			m.finishFill(r.n, r.count, r.count)
+			m.copyEntered(r.part.P, r.n, r.count, int(r.part.Off%PageSize))
+		}
+		m.ranges.Release(r.held)
+	}
+}
+
+// giveBack makes the fetch fit for the next.
+func (f *fetch) giveBack() {
+	clear(f.runs)
+	clear(f.parts)
+	clear(f.left)
+	*f = fetch{runs: f.runs[:0], parts: f.parts[:0], left: f.left[:0]}
+	fetches.Put(f)
+}
