@@ -20,6 +20,7 @@ func (n nothing) Open(string) (nbd.Export, error)      { return n, nil }
 func (n nothing) Size() int64                          { return n.size }
 func (nothing) ReadAt(p []byte, _ int64) (int, error)  { return len(p), nil }
 func (nothing) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+func (nothing) ReadScattered([]device.Part) error      { return nil }
 func (nothing) TryReadAt([]byte, int64) bool           { return true }
 func (nothing) TryWriteAt(p []byte, _ int64) int       { return len(p) }
 func (nothing) Discard(int64, int64) error             { return nil }

@@ -14,9 +14,15 @@ import (
 // is the server's own cost.
 type flat struct{ p []byte }
 
-func (f flat) Size() int64                                          { return int64(len(f.p)) }
-func (f flat) ReadAt(p []byte, off int64) (int, error)              { return copy(p, f.p[off:]), nil }
-func (f flat) WriteAt(p []byte, off int64) (int, error)             { return copy(f.p[off:], p), nil }
+func (f flat) Size() int64                              { return int64(len(f.p)) }
+func (f flat) ReadAt(p []byte, off int64) (int, error)  { return copy(p, f.p[off:]), nil }
+func (f flat) WriteAt(p []byte, off int64) (int, error) { return copy(f.p[off:], p), nil }
+func (f flat) ReadScattered(parts []device.Part) error {
+	for _, p := range parts {
+		copy(p.P, f.p[p.Off:])
+	}
+	return nil
+}
 func (f flat) TryReadAt(p []byte, off int64) bool                   { copy(p, f.p[off:]); return true }
 func (f flat) TryWriteAt(p []byte, off int64) int                   { return copy(f.p[off:], p) }
 func (f flat) Discard(off, n int64) error                           { clear(f.p[off : off+n]); return nil }

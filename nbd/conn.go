@@ -41,9 +41,10 @@ type conn struct {
 		inflight int   // requests admitted and not yet released
 		bytes    int64 // what they may hold in buffers
 
-		work       *request // waits for a worker, oldest first
-		workTail   *request
+		work       queue // waits for a worker
+		reads      queue // short reads that do
 		workers    int
+		reading    int    // how many of them have short reads
 		resting    bool   // one of them waits on queued
 		ended      bool   // and is not to do so again
 		out        *reply // waits for the writer, oldest first

@@ -14,7 +14,8 @@
 // replies are gathered in a batch, which is written when the input runs dry or
 // the batch is full. A request that would wait goes to one of a bounded number
 // of workers, so it never delays a request behind it; one of them stays when there
-// is nothing to do. Whoever has a reply while nobody writes to the socket becomes
+// is nothing to do. Short reads that would wait are done by a few of these, who take
+// together what has come while all were busy. Whoever has a reply while nobody writes to the socket becomes
 // the writer, and writes what others bring meanwhile.
 //
 // # Invariants
@@ -47,7 +48,7 @@
 //   - WRITE_ZEROES with FAST_ZERO succeeds where a hole may be made; together
 //     with NO_HOLE it gets ENOTSUP and changes nothing.
 //   - A structured READ that memory can serve is one chunk of data. One that
-//     must wait shows the holes that the export knows of.
+//     must wait, and is longer than 16 KiB, shows the holes that the export knows of.
 //   - A request of length zero succeeds without asking the export, except
 //     BLOCK_STATUS, which must describe something and gets EINVAL.
 //   - The first export is the default. Its name and the empty one mean the same

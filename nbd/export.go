@@ -48,7 +48,11 @@ type Export interface {
 	ReadAt(p []byte, off int64) (n int, err error)
 	WriteAt(p []byte, off int64) (n int, err error)
 
-	// TryReadAt does the same if it takes no waiting, and says whether it did. If
+	// ReadScattered fills parts, whose sums are not looked at. After an error it is
+	// not known which are filled.
+	ReadScattered(parts []device.Part) error
+
+	// TryReadAt does what ReadAt does if it takes no waiting, and says whether it did. If
 	// not, p may have been changed.
 	TryReadAt(p []byte, off int64) bool
 

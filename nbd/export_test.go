@@ -128,6 +128,20 @@ func (h handle) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// ReadScattered is noted as a call from the first part on, of so many parts; and then
+// each of them.
+func (h handle) ReadScattered(parts []device.Part) error {
+	if err := h.enter("gather", parts[0].Off, int64(len(parts))); err != nil {
+		return err
+	}
+	for i := range parts {
+		if _, err := h.ReadAt(parts[i].P, parts[i].Off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (h handle) TryReadAt(p []byte, off int64) bool {
 	if h.cached != nil && !h.cached(off, int64(len(p))) {
 		return false

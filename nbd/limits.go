@@ -56,6 +56,18 @@ const (
 	// longer gain from depth.
 	maxWorkers = 64
 
+	// maxShort is the longest read that is done together with others, at most
+	// maxTogether of them: each is sent when all are done, so they should take
+	// about as long, and as many fit one call of a disk. Nor is the export asked for
+	// holes first, which would take as long as the read.
+	maxShort    = 16 << 10
+	maxTogether = 16
+
+	// maxReading is how many workers have short reads. What comes while all do is
+	// gathered, and done together: so a disk has enough to do, and each call of it
+	// many reads, the more the less the processor keeps up.
+	maxReading = 4
+
 	// maxGather is how many replies one write takes.
 	maxGather = 64
 

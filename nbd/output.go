@@ -31,6 +31,7 @@ func (c *conn) flush() error {
 	}
 	c.batch.busy = true
 	c.enqueue(c.batch)
+	c.writeOut()
 	for {
 		for i := range c.batches {
 			if b := &c.batches[i]; !b.busy {
@@ -43,15 +44,21 @@ func (c *conn) flush() error {
 	}
 }
 
-// send hands over the reply to a request, which is released when it is written.
+// send hands over the reply to a request, and to each that is chained to it, which are
+// released when it is written.
 func (c *conn) send(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.enqueue(&r.out)
+	for r != nil {
+		next := r.next
+		r.next = nil
+		c.enqueue(&r.out)
+		r = next
+	}
+	c.writeOut()
 }
 
-// enqueue puts a reply in the queue, and writes the queue out unless somebody is
-// at it. Requires c.mu, which it gives up while writing.
+// enqueue puts a reply in the queue. Requires c.mu.
 func (c *conn) enqueue(r *reply) {
 	if c.mu.out == nil {
 		c.mu.out = r
@@ -59,6 +66,11 @@ func (c *conn) enqueue(r *reply) {
 		c.mu.outTail.next = r
 	}
 	c.mu.outTail = r
+}
+
+// writeOut writes the queue of replies unless somebody is at it. Requires c.mu, which
+// it gives up while writing.
+func (c *conn) writeOut() {
 	if c.mu.writing {
 		return
 	}

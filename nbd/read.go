@@ -1,6 +1,31 @@
 package nbd
 
-import "holdfast.dev/holdfast/device"
+import (
+	"slices"
+
+	"holdfast.dev/holdfast/device"
+)
+
+// performReads reads several ranges that are not in memory, those of the requests
+// chained to the first, and leaves each's reply in its out. parts is memory to be used
+// again. Where one fails each is read by itself, to tell whose that is.
+func (c *conn) performReads(first *request, parts []device.Part) []device.Part {
+	parts, head := slices.Grow(parts[:0], maxTogether), c.readHeaderSize()
+	for r := first; r != nil; r = r.next {
+		r.out.data = r.reserve(head + int(r.length))
+		parts = append(parts, device.Part{P: r.out.data[head:], Off: int64(r.off)})
+	}
+	err := c.export.ReadScattered(parts)
+	for r := first; r != nil; r = r.next {
+		if err == nil {
+			c.putReadHeader(r.out.data, &r.command)
+		} else {
+			c.performRead(r)
+		}
+	}
+	clear(parts)
+	return parts
+}
 
 // performRead reads a range that is not in memory, and leaves the reply in
 // r.out.
@@ -25,9 +50,9 @@ func (c *conn) readSimple(r *request) {
 	r.out.data = p
 }
 
-// split says in which parts a READ is answered: one, if the client wants no
-// fragments or the export cannot tell; otherwise holes worth a chunk of their
-// own and the data between them.
+// split says in which parts a READ is answered: one, if it is too short to ask, or the
+// client wants no fragments, or the export cannot tell; otherwise holes worth a chunk of
+// their own and the data between them.
 func (c *conn) split(r *request, chunks *[maxReadChunks]device.Extent) int {
 	whole := device.Extent{Off: int64(r.off), Len: int64(r.length)}
 	n := 0
@@ -46,7 +71,7 @@ func (c *conn) split(r *request, chunks *[maxReadChunks]device.Extent) int {
 		n++
 		return true
 	}
-	if r.flags&cmdFlagDF != 0 || c.walk(whole.Off, whole.Len, add) != nil {
+	if r.short() || r.flags&cmdFlagDF != 0 || c.walk(whole.Off, whole.Len, add) != nil {
 		chunks[0], n = whole, 1
 	}
 	return n

@@ -3,6 +3,7 @@ package nbd
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -53,7 +54,7 @@ func (c *client) chunks() (list []string) {
 // A structured read of what is not in memory tells holes from data, unless the
 // client wants no fragments; the end of the range and of the list hold.
 func TestStructuredReadChunks(t *testing.T) {
-	const page = 4096
+	const page = maxShort + 4096 // or nobody asks
 	hole := func(off, n int64) device.Extent { return device.Extent{Off: off, Len: n, Hole: true} }
 	data := func(off, n int64) device.Extent { return device.Extent{Off: off, Len: n} }
 	var comb []device.Extent
@@ -74,27 +75,28 @@ func TestStructuredReadChunks(t *testing.T) {
 		extents []device.Extent
 		want    []string
 	}{
-		{"data", 0, 0, page, []device.Extent{data(0, page)}, []string{"data 0+4096"}},
-		{"hole", 0, 0, page, []device.Extent{hole(0, page)}, []string{"hole 0+4096"}},
-		{"hole, do not fragment", cmdFlagDF, 0, page, []device.Extent{hole(0, page)}, []string{"data 0+4096"}},
+		{"data", 0, 0, page, []device.Extent{data(0, page)}, []string{"data 0+20480"}},
+		{"hole", 0, 0, page, []device.Extent{hole(0, page)}, []string{"hole 0+20480"}},
+		{"short", 0, 0, maxShort, []device.Extent{hole(0, maxShort)}, []string{"data 0+16384"}},
+		{"hole, do not fragment", cmdFlagDF, 0, page, []device.Extent{hole(0, page)}, []string{"data 0+20480"}},
 		{"both", 0, 0, 3 * page, []device.Extent{data(0, page), hole(page, page), data(2*page, page)},
-			[]string{"data 0+4096", "hole 4096+4096", "data 8192+4096"}},
+			[]string{"data 0+20480", "hole 20480+20480", "data 40960+20480"}},
 		{"both, do not fragment", cmdFlagDF, 0, 3 * page, []device.Extent{data(0, page), hole(page, page), data(2*page, page)},
-			[]string{"data 0+12288"}},
-		{"extents reach beyond the range", 0, page, page, []device.Extent{hole(0, 1<<40)}, []string{"hole 4096+4096"}},
-		{"unaligned", 0, 100, 8092, []device.Extent{data(0, page), hole(page, page)}, []string{"data 100+3996", "hole 4096+4096"}},
-		{"small holes are not worth it", 0, 0, 3 * page, []device.Extent{data(0, page), hole(page, 512), data(page+512, page), hole(2*page+512, page-512)},
-			[]string{"data 0+12288"}},
+			[]string{"data 0+61440"}},
+		{"extents reach beyond the range", 0, page, page, []device.Extent{hole(0, 1<<40)}, []string{"hole 20480+20480"}},
+		{"unaligned", 0, 100, 2*page - 100, []device.Extent{data(0, page), hole(page, page)}, []string{"data 100+20380", "hole 20480+20480"}},
+		{"small holes are not worth it", 0, 0, 3 * page, []device.Extent{data(0, page), hole(page, 512), data(page+512, page), hole(3*page-3584, 3584)},
+			[]string{"data 0+61440"}},
 		{"neighbours alike are one", 0, 0, 3 * page, []device.Extent{hole(0, page), hole(page, page), data(2*page, 512), data(2*page+512, page-512)},
-			[]string{"hole 0+8192", "data 8192+4096"}},
+			[]string{"hole 0+40960", "data 40960+20480"}},
 		{"what is left out is data", 0, 0, 3 * page, []device.Extent{hole(page, page)},
-			[]string{"data 0+4096", "hole 4096+4096", "data 8192+4096"}},
-		{"nothing known", 0, 0, page, nil, []string{"data 0+4096"}},
-		{"extents from elsewhere", 0, 0, page, []device.Extent{data(1<<40, page)}, []string{"data 0+4096"}},
+			[]string{"data 0+20480", "hole 20480+20480", "data 40960+20480"}},
+		{"nothing known", 0, 0, page, nil, []string{"data 0+20480"}},
+		{"extents from elsewhere", 0, 0, page, []device.Extent{data(1<<40, page)}, []string{"data 0+20480"}},
 		{"too many", 0, 0, 200 * page, comb, combed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDisk(1 << 20)
+			d := newDisk(8 << 20)
 			d.cached = func(int64, int64) bool { return false }
 			d.extents = listed(c.extents...)
 			cl := start(t, serving(d), Options{}).connect(true)
@@ -115,15 +117,15 @@ func TestReadErrorHasItsOffset(t *testing.T) {
 		extents []device.Extent
 		want    []string
 	}{
-		{"at once", 0, 0, nil, []string{"error 5 at 4096"}},
-		{"after some", 1000, 0, nil, []string{"data 4096+1000", "error 5 at 5096"}},
-		{"after some, do not fragment", 1000, cmdFlagDF, nil, []string{"data 4096+1000", "error 5 at 5096"}},
-		{"claims to have all", 8192, 0, nil, []string{"data 4096+8191", "error 5 at 12287"}},
-		{"in the second part", 512, 0, []device.Extent{{Off: 4096, Len: 4096, Hole: true}, {Off: 8192, Len: 4096}},
-			[]string{"hole 4096+4096", "data 8192+512", "error 5 at 8704"}},
+		{"at once", 0, 0, nil, []string{"error 5 at 20480"}},
+		{"after some", 1000, 0, nil, []string{"data 20480+1000", "error 5 at 21480"}},
+		{"after some, do not fragment", 1000, cmdFlagDF, nil, []string{"data 20480+1000", "error 5 at 21480"}},
+		{"claims to have all", 40960, 0, nil, []string{"data 20480+40959", "error 5 at 61439"}},
+		{"in the second part", 512, 0, []device.Extent{{Off: 20480, Len: 20480, Hole: true}, {Off: 40960, Len: 20480}},
+			[]string{"hole 20480+20480", "data 40960+512", "error 5 at 41472"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := newDisk(1 << 20)
+			d := newDisk(8 << 20)
 			d.cached = func(int64, int64) bool { return false }
 			d.extents = listed(c.extents...)
 			d.before = func(call string, _, _ int64) error {
@@ -133,11 +135,65 @@ func TestReadErrorHasItsOffset(t *testing.T) {
 				return nil
 			}
 			cl := start(t, serving(d), Options{}).connect(true)
-			cl.send(requestBytes(c.flags, cmdRead, 9, 4096, 8192))
+			cl.send(requestBytes(c.flags, cmdRead, 9, 20480, 40960))
 			if got := cl.chunks(); !slices.Equal(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// While all workers that may have short reads do, what comes is gathered, and then done
+// together; other requests are not held up. If one of those together cannot be read that
+// one is told so.
+func TestShortReadsAreDoneTogether(t *testing.T) {
+	const size, page, more = 4 << 20, 4096, 2*maxTogether + 8
+	const base, bad = size / 2, size/2 + (maxReading+5)*page
+	for _, structured := range []bool{false, true} {
+		for _, broken := range []bool{false, true} {
+			d, gate := newDisk(size), make(chan struct{})
+			d.cached = func(int64, int64) bool { return false }
+			d.before = func(call string, off, _ int64) error {
+				if call != "read" && call != "gather" {
+					return nil
+				}
+				<-gate
+				if broken && call == "read" && off == bad {
+					return errors.New("broken")
+				}
+				return nil
+			}
+			for i := range int64(maxReading + more) {
+				d.write(bytes.Repeat([]byte{byte(i + 1)}, page), base+i*page)
+			}
+			s := start(t, serving(d), Options{})
+			cl := s.connect(structured)
+			for i := range uint64(maxReading + more) {
+				cl.send(requestBytes(0, cmdRead, i, base+i*page, page))
+				// As many workers as there may be, each with the first that it has found.
+				until(t, "a worker has it", func() bool { return i >= maxReading || d.called(fmt.Sprintf("read %d+%d", base+i*page, page)) })
+			}
+			cl.send(requestBytes(0, cmdTrim, 999, 0, page))
+			if k := cl.chunk(0); k.cookie != 999 || k.err != 0 {
+				t.Fatalf("the first reply is to %d, with error %d", k.cookie, k.err)
+			}
+			close(gate)
+			for range maxReading + more {
+				k := cl.chunk(page)
+				off := int64(base + k.cookie*page)
+				switch wrong := broken && off == bad; {
+				case wrong != (k.err != 0):
+					t.Errorf("the page at %d: error %d", off, k.err)
+				case !wrong && !bytes.Equal(k.data, bytes.Repeat([]byte{byte(k.cookie + 1)}, page)):
+					t.Errorf("the page at %d is not what it should be", off)
+				}
+			}
+			for i := range int64(3) {
+				if n := min(maxTogether, more-i*maxTogether); !d.called(fmt.Sprintf("gather %d+%d", base+(maxReading+i*maxTogether)*page, n)) {
+					t.Errorf("%d pages were not read together: %v", n, d.calls)
+				}
+			}
+		}
 	}
 }
 

@@ -27,6 +27,9 @@ type command struct {
 // fua says whether what the command changes must be durable before the reply.
 func (cmd *command) fua() bool { return cmd.flags&cmdFlagFUA != 0 }
 
+// short says whether it is a read that is done together with others.
+func (cmd *command) short() bool { return cmd.typ == cmdRead && cmd.length <= maxShort }
+
 // request is a command in flight.
 type request struct {
 	command
@@ -35,7 +38,7 @@ type request struct {
 	payload *buffer // what WRITE writes
 	out     reply
 	buf     *buffer  // where out.data lies, unless in small
-	next    *request // in the queue for workers
+	next    *request // in a queue for workers, or a worker's hands
 	// small holds replies without data: the largest is an error with its text.
 	small [128]byte
 }

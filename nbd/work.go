@@ -10,17 +10,42 @@ import (
 // and the extents.
 const statusReplySize = chunkHeaderSize + 4 + 8*maxStatusExtents
 
+// queue holds requests, oldest first.
+type queue struct{ first, last *request }
+
+func (q *queue) push(r *request) {
+	if q.first == nil {
+		q.first = r
+	} else {
+		q.last.next = r
+	}
+	q.last = r
+}
+
+// pop takes the oldest out, at most n, chained to each other.
+func (q *queue) pop(n int) *request {
+	first := q.first
+	last := first
+	for ; n > 1 && last.next != nil; n-- {
+		last = last.next
+	}
+	q.first, last.next = last.next, nil
+	return first
+}
+
 // work queues an admitted request for the workers: one that rests is woken, or
 // else another is started, if there may be more.
 func (c *conn) work(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.work == nil {
-		c.mu.work = r
+	if r.short() {
+		c.mu.reads.push(r)
+		if c.mu.reading == maxReading {
+			return // one of those will take it
+		}
 	} else {
-		c.mu.workTail.next = r
+		c.mu.work.push(r)
 	}
-	c.mu.workTail = r
 	switch {
 	case c.mu.resting:
 		c.mu.resting = false
@@ -32,29 +57,43 @@ func (c *conn) work(r *request) {
 }
 
 func (c *conn) worker() {
-	for r := c.take(); r != nil; r = c.take() {
-		c.perform(r)
+	var parts []device.Part
+	for r := c.take(false); r != nil; {
+		read := r.short()
+		if r.next != nil {
+			parts = c.performReads(r, parts)
+		} else {
+			c.perform(r)
+		}
 		c.send(r)
+		r = c.take(read)
 	}
 }
 
-// take returns the oldest request that waits, or nil if the worker is to end.
+// take returns the oldest request that waits, or several short reads chained to each
+// other, or nil if the worker is to end.
 // With nothing to do one worker rests, and the others end. The one keeps its
 // stack: where requests come one at a time, it would have to grow for each.
-func (c *conn) take() *request {
+func (c *conn) take(read bool) *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.mu.work == nil {
-		if c.mu.resting || c.mu.ended {
+	if read {
+		c.mu.reading--
+	}
+	for {
+		switch {
+		case c.mu.reads.first != nil && c.mu.reading < maxReading:
+			c.mu.reading++
+			return c.mu.reads.pop(maxTogether)
+		case c.mu.work.first != nil:
+			return c.mu.work.pop(1)
+		case c.mu.resting || c.mu.ended:
 			c.mu.workers--
 			return nil
 		}
 		c.mu.resting = true
 		c.queued.Wait() // whoever wakes it has ended its rest
 	}
-	r := c.mu.work
-	c.mu.work, r.next = r.next, nil
-	return r
 }
 
 // dismiss ends the workers. Nothing is queued after it.
