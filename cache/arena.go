@@ -21,7 +21,7 @@ type arena struct {
 	fd  int
 	mem []byte
 
-	readying atomic.Int32 // how many are in writeBlank
+	readying atomic.Int32 // how many are in write
 	writing  seam.Mutex   // held there
 }
 
@@ -73,22 +73,35 @@ func (a *arena) ready(n, count int64) {
 	}
 	for off, end := n*PageSize, (n+count)*PageSize; off < end; {
 		k := min(faultAround-off%faultAround, end-off)
-		if a.readying.Add(1) <= readyMost {
-			a.writeBlank(off, k)
+		if a.write(blank[:k], off) {
+			// Read, not written to: a fault to write maps a single page.
+			atomic.LoadUint32((*uint32)(unsafe.Pointer(&a.mem[off])))
 		}
-		a.readying.Add(-1)
 		off += k
 	}
 }
 
-// writeBlank writes zeros to [off, off+k) and maps it. The system has one lock for
-// writes to a file, and lets who waits for it spin: here he sleeps.
-func (a *arena) writeBlank(off, k int64) {
+// fill fills frames from n on, that have no memory yet, with p. A few it does not
+// touch: that takes less than the faults, and so does punching what nobody has
+// looked at since.
+func (a *arena) fill(n int64, p []byte) {
+	if len(p) >= readyMin*PageSize || !a.write(p, n*PageSize) {
+		copy(a.mem[n*PageSize:], p)
+	}
+}
+
+// write writes p to off as to a file, without touching the memory, and says whether it
+// did. The system has one lock for writes to a file, and lets who waits for it spin:
+// here he sleeps, or if too many do does it otherwise.
+func (a *arena) write(p []byte, off int64) bool {
+	defer a.readying.Add(-1)
+	if a.readying.Add(1) > readyMost {
+		return false
+	}
 	a.writing.Lock()
 	defer a.writing.Unlock()
-	_, _ = unix.Pwrite(a.fd, blank[:k], off)
-	// Read, not written to: a fault to write maps a single page.
-	atomic.LoadUint32((*uint32)(unsafe.Pointer(&a.mem[off])))
+	n, err := unix.Pwrite(a.fd, p, off)
+	return err == nil && n == len(p)
 }
 
 // punch gives the frames of count pages from n on back to the system.

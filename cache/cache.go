@@ -124,7 +124,8 @@ type Cache struct {
 	pins, holds quota
 
 	queues    queues
-	snapshots snapshots
+	snapshots buffers
+	fetched   buffers
 	extract   extract
 	throttle  throttle
 	flusher   flusher
@@ -149,7 +150,8 @@ func New(o Options) (*Cache, error) {
 		q.changed = seam.NewCond(&q.mu)
 	}
 	c.queues.init(o.Budget / PageSize)
-	c.snapshots.init()
+	c.snapshots.init(snapshotCount)
+	c.fetched.init(fetchCount)
 	c.throttle.init()
 	c.flusher.start(c)
 	return c, nil

@@ -15,7 +15,7 @@ type run struct {
 	// mask has the sectors to write of a single page that is not wholly valid.
 	mask uint8
 	// copied, if not nil, has the bytes to write, after those of skip pages.
-	copied *snapshot
+	copied *buffer
 	skip   int64
 	// sums, if not nil, has the sum of each whole page as it is to be written.
 	sums *sums
@@ -131,7 +131,7 @@ func wantsWriteOut(w word) bool { return w.dirty() != 0 && !w.has(held) || w.pin
 func (m *Mapping) extend(r *run, set *tree, end int64, how walk) {
 	limit := min(m.c.fillPages(), end-r.n)
 	if r.copied != nil {
-		limit = min(limit, snapshotPages)
+		limit = min(limit, bufferPages)
 	}
 	for ; r.count < limit && set.has(r.n+r.count); r.count++ {
 		pg := m.page(r.n + r.count)

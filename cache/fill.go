@@ -51,11 +51,12 @@ func (m *Mapping) fillRun(n, want, readAhead int64) (read int64, err error) {
 	m.c.counters.pagesRead.Add(count)
 	seam.Point("cache.fill", uint64(n))
 	m.arena.ready(n, count)
-	if _, err := m.backing.ReadAt(m.arena.frames(n, count), n*PageSize); err != nil {
+	frames := m.arena.frames(n, count)
+	if _, err := m.backing.ReadAt(frames, n*PageSize); err != nil {
 		m.unlockEmpty(n, count)
 		return 0, fmt.Errorf("cache: %s: reading %d pages at %d: %w", m.o.Name, count, n*PageSize, err)
 	}
-	m.finishFill(n, count, want)
+	m.finishFill(n, count, want, frames)
 	return count, nil
 }
 
@@ -84,15 +85,15 @@ func (m *Mapping) unlockEmpty(n, count int64) {
 	}
 }
 
-// finishFill unlocks the pages that were read, and stays in those wanted. At the
-// first that was read ahead is a marker: a reader who comes there has what follows
-// read. The last page is unlocked first, so that who waits for the first, and then
+// finishFill unlocks the pages that were read, whose bytes are p, and stays in those
+// wanted. At the first that was read ahead is a marker: a reader who comes there has
+// what follows read. The last page is unlocked first, so that who waits for the first, and then
 // for each that follows, finds all of them.
-func (m *Mapping) finishFill(n, count, want int64) {
+func (m *Mapping) finishFill(n, count, want int64, p []byte) {
 	m.c.queues.pushRun(m, n, count)
 	for i := count - 1; i >= 0; i-- {
 		pg := m.page(n + i)
-		set := present | queued | validBits(allSectors) | m.takeGuard(&pg)
+		set := present | queued | validBits(allSectors) | m.takeGuard(&pg, p[i*PageSize:][:PageSize])
 		if i == want {
 			set |= ahead
 		}
@@ -132,7 +133,7 @@ func (m *Mapping) completePage(pg *page, w word) error {
 			copy(frame[lo:hi], buf[lo:hi])
 		}
 	}
-	pg.unlock(0, validBits(allSectors)|m.takeGuard(pg))
+	pg.unlock(0, validBits(allSectors)|m.takeGuard(pg, frame))
 	return nil
 }
 

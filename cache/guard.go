@@ -51,13 +51,13 @@ func (m *Mapping) canGuard(w word) bool {
 	return !m.c.o.Unguarded && !w.has(wmapped|amapped|wpinsMask) && !m.exposed.Load()
 }
 
-// takeGuard takes the sum of a wholly valid page's frame, if it can have one, and
-// returns the bit to set. Requires the page locked and without a shadow.
-func (m *Mapping) takeGuard(pg *page) word {
+// takeGuard takes the sum of what a wholly valid page's frame holds, if it can have
+// one, and returns the bit to set. Requires the page locked and without a shadow.
+func (m *Mapping) takeGuard(pg *page, p []byte) word {
 	if !m.canGuard(pg.load()) {
 		return 0
 	}
-	*pg.sum() = guard.Sum(m.arena.frames(pg.n, 1))
+	*pg.sum() = guard.Sum(p)
 	return guarded
 }
 

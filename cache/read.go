@@ -87,19 +87,20 @@ func (m *Mapping) miss(n int64, a int, p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return m.copyEntered(p, n, entered, a), nil
+	if entered == 0 {
+		return 0, nil
+	}
+	done := copy(p, m.arena.frames(n, entered)[a:])
+	m.leave(n, entered)
+	return done, nil
 }
 
-// copyEntered copies to p from byte a of page n on, as far as count pages reach that the
-// caller has entered, which it leaves.
-func (m *Mapping) copyEntered(p []byte, n, count int64, a int) (done int) {
+// leave ends what the caller has entered, count pages from n on.
+func (m *Mapping) leave(n, count int64) {
 	for i := range count {
 		pg := m.page(n + i)
-		done += copy(p[done:], m.arena.frames(n+i, 1)[a:])
-		a = 0
 		pg.leave()
 	}
-	return done
 }
 
 // awaitEntry waits until a page that has what is wanted lets readers in.
@@ -120,10 +121,7 @@ func (m *Mapping) prefetch(off, n int64) error {
 		if err != nil {
 			return err
 		}
-		for i := range entered {
-			pg := m.page(first + i)
-			pg.leave()
-		}
+		m.leave(first, entered)
 		first += max(1, entered)
 	}
 	return nil

@@ -8,15 +8,21 @@ import (
 	"holdfast.dev/holdfast/internal/seam"
 )
 
+// fetchCount is how many fetches read to a buffer at once, beside the budget: 2 MiB of
+// buffers. Others read to where the frames are mapped, which costs a fault for each.
+const fetchCount = 8
+
 // fetch is parts of a mapping whose pages are absent and are read from the backing
 // together. While it has any it waits for nothing but that: where somebody else has a
 // page, or more is to be read along, a part is left to be read by itself.
 type fetch struct {
 	m     *Mapping
 	runs  []fetched
-	parts []device.Part // their frames
+	parts []device.Part // where their pages are read to
 	left  []*device.Part
-	room  int64 // for how many pages, beyond those that were read
+	room  int64   // for how many pages, beyond those that were read
+	buf   *buffer // where the parts are, if not in the frames
+	used  int64   // pages of it
 }
 
 // fetched is the pages of a part, which are locked.
@@ -49,8 +55,10 @@ func (m *Mapping) readScattered(parts []device.Part) error {
 			return err
 		}
 		f.room = want
+		f.buf = m.c.fetched.get(false)
 		f.take()
 		f.read()
+		m.c.fetched.put(f.buf)
 		m.c.uncharge(f.room)
 	}
 	for _, p := range f.left {
@@ -96,8 +104,17 @@ func (f *fetch) takeOne(p *device.Part) bool {
 		return false
 	}
 	f.runs = append(f.runs, fetched{n, count, p, h})
-	f.parts = append(f.parts, device.Part{P: m.arena.frames(n, count), Off: n * PageSize})
+	f.parts = append(f.parts, device.Part{P: f.place(n, count), Off: n * PageSize})
 	return true
+}
+
+// place says where pages are to be read to.
+func (f *fetch) place(n, count int64) []byte {
+	if f.buf == nil || f.used+count > bufferPages {
+		return f.m.arena.frames(n, count)
+	}
+	f.used += count
+	return f.buf.mem[(f.used-count)*PageSize : f.used*PageSize]
 }
 
 // read reads what was taken and gives it out. What cannot be read is left, to be told
@@ -115,14 +132,24 @@ func (f *fetch) read() {
 			m.unlockEmpty(r.n, r.count)
 			f.left = append(f.left, r.part)
 		} else {
-			f.room -= r.count
-			m.c.counters.misses.Add(1)
-			m.c.counters.pagesRead.Add(r.count)
-			m.finishFill(r.n, r.count, r.count)
-			m.copyEntered(r.part.P, r.n, r.count, int(r.part.Off%PageSize))
+			f.finish(r, f.parts[i].P)
 		}
 		m.ranges.Release(r.held)
 	}
+}
+
+// finish makes pages valid that were read to p, and gives out what is wanted of them.
+func (f *fetch) finish(r *fetched, p []byte) {
+	m := f.m
+	f.room -= r.count
+	m.c.counters.misses.Add(1)
+	m.c.counters.pagesRead.Add(r.count)
+	if &p[0] != &m.arena.frames(r.n, 1)[0] {
+		m.arena.fill(r.n, p)
+	}
+	m.finishFill(r.n, r.count, r.count, p)
+	copy(r.part.P, p[r.part.Off%PageSize:])
+	m.leave(r.n, r.count)
 }
 
 // giveBack makes the fetch fit for the next.

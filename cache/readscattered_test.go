@@ -127,6 +127,54 @@ func TestReadScatteredFails(t *testing.T) {
 	}
 }
 
+// Where there is no buffer, or not enough of it, parts are read to the frames.
+func TestReadScatteredWithoutABuffer(t *testing.T) {
+	var few, many [][2]int64
+	for n := range int64(40) {
+		few = append(few, [2]int64{11 * n * PageSize, PageSize})
+		many = append(many, [2]int64{11*n*PageSize + 7, 2 * PageSize})
+	}
+	for _, c := range []struct {
+		what  string
+		parts [][2]int64
+		lent  int // buffers that others have
+	}{
+		{"a buffer", few, fetchCount - 1},
+		{"no buffer", few, fetchCount},
+		{"more than a buffer holds", many, 0},
+	} {
+		b, d := togetherBench(t, 0, nil)
+		stripes(b)
+		var lent []*buffer
+		for range c.lent {
+			lent = append(lent, b.c.fetched.get(false))
+		}
+		parts := wanted(c.parts...)
+		must(t, b.h.ReadScattered(parts))
+		for _, again := range []bool{false, true} {
+			for _, p := range parts {
+				if got := b.stored(p.Off, int64(len(p.P))); !bytes.Equal(p.P, got) {
+					t.Errorf("%s: %d bytes at %d are not what is stored, read again: %v", c.what, len(p.P), p.Off, again)
+				}
+				b.h.ReadAt(p.P, p.Off)
+			}
+		}
+		if len(d.gathers) != 1 || len(d.gathers[0]) != len(parts) || d.count("read") > 0 {
+			t.Errorf("%s: %v were read together, and %d times otherwise", c.what, d.gathers, d.count("read"))
+		}
+		for _, one := range lent {
+			b.c.fetched.put(one)
+		}
+		absentOrCharged(b)
+		if b.guardsFit() != int(b.c.charged.Load()) {
+			t.Errorf("%s: not all pages have a guard that fits", c.what)
+		}
+		if len(b.c.fetched.free) != b.c.fetched.made {
+			t.Errorf("%s: %d of %d buffers have come back", c.what, len(b.c.fetched.free), b.c.fetched.made)
+		}
+	}
+}
+
 // More than may be brought in at once is brought in bit by bit.
 func TestReadScatteredBeyondRoom(t *testing.T) {
 	b, d := togetherBench(t, 0, nil)

@@ -1,68 +1,14 @@
 package cache
 
-import (
-	"bytes"
+import "bytes"
 
-	"holdfast.dev/holdfast/internal/seam"
-)
-
-const (
-	// snapshotPages is how many pages are written from one snapshot: 256 KiB,
-	// past which a disk gains little.
-	snapshotPages = 64
-	// snapshotCount is how many snapshots there are at once. Their 4 MiB come
-	// beside the budget, for a write-out that had to wait for room that only
-	// write-outs make would wait for ever.
-	snapshotCount = 16
-)
-
-// snapshot is a copy of frames that others than the cache can change at any
-// moment: the holder of a pin, or a process that has the memory mapped. It is
-// what is written, to all legs, so nobody can make them differ.
-type snapshot struct{ mem []byte }
-
-// snapshots lends buffers. Who has one waits for nothing but the backing.
-type snapshots struct {
-	mu   seam.Mutex
-	back *seam.Cond
-	// Guarded by mu: those not in use, and how many were made.
-	free []*snapshot
-	made int
-}
-
-func (s *snapshots) init() { s.back = seam.NewCond(&s.mu) }
-
-// get returns a buffer. With wait it waits for one if need be, and the caller may
-// hold no page; otherwise it returns nil then.
-func (s *snapshots) get(wait bool) *snapshot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.free) == 0 {
-		if s.made < snapshotCount {
-			s.made++
-			return &snapshot{mem: make([]byte, snapshotPages*PageSize)}
-		}
-		if !wait {
-			return nil
-		}
-		s.back.Wait()
-	}
-	last := len(s.free) - 1
-	b := s.free[last]
-	s.free = s.free[:last]
-	return b
-}
-
-// put gives a buffer back; nil is none.
-func (s *snapshots) put(b *snapshot) {
-	if b == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.free = append(s.free, b)
-	s.back.Signal()
-}
+// snapshotCount is how many snapshots there are at once. Their 4 MiB come beside the
+// budget, for a write-out that had to wait for room that only write-outs make would
+// wait for ever. A snapshot is a copy of frames that others than the cache can change
+// at any moment: the holder of a pin, or a process that has the memory mapped. It is
+// what is written, to all legs, so nobody can make them differ. Who has one waits for
+// nothing but the backing.
+const snapshotCount = 16
 
 // changedUnannounced says whether the frame of a page that was written from a
 // snapshot is no longer what was written, although nobody has said that he would
