@@ -87,17 +87,23 @@ func (r *runner) compare(j job, all []*server) experiment {
 	return e
 }
 
+// serversAndFile launches servers with room for all of their volumes, and makes a bare
+// file beside them.
+func (r *runner) serversAndFile(h *host, kinds []kind) (all []*server, file bare, err error) {
+	if err = needFio(); err != nil {
+		return nil, file, err
+	}
+	if all, err = r.servers(h, kinds, r.o.size, roomy(r.o.size), nil); err != nil {
+		return nil, file, err
+	}
+	file, err = newBareFile(h, r.o.size)
+	return all, file, err
+}
+
 // openWarm has all servers run at once, and those that wait for their turn idle:
 // so the turns of one experiment follow each other closely.
 func openWarm(r *runner, h *host) ([]experiment, error) {
-	if err := needFio(); err != nil {
-		return nil, err
-	}
-	all, err := r.servers(h, append([]kind{itself(r.o.holdfast)}, peers...), r.o.size, roomy(r.o.size), nil)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := newBareFile(h, r.o.size)
+	all, file, err := r.serversAndFile(h, append([]kind{itself(r.o.holdfast)}, peers...))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +111,7 @@ func openWarm(r *runner, h *host) ([]experiment, error) {
 	for _, j := range firstOf(warmJobs, r.o.quick, quickJobs) {
 		e := r.compare(j, all)
 		if j.name == flushEach {
-			e.contestants = append(e.contestants, bare.contestant(r, j))
+			e.contestants = append(e.contestants, file.contestant(r, j))
 		}
 		found = append(found, e)
 	}
@@ -139,20 +145,13 @@ func openCost(r *runner, h *host) ([]experiment, error) {
 
 // openCold stops a server before its turn and takes its files out of memory.
 func openCold(r *runner, h *host) ([]experiment, error) {
-	if err := needFio(); err != nil {
-		return nil, err
-	}
 	kinds := []kind{itself(r.o.holdfast)}
 	for _, k := range peers {
 		if !k.volatile && (!r.o.quick || k.name == nbdkitFile) {
 			kinds = append(kinds, k)
 		}
 	}
-	all, err := r.servers(h, kinds, r.o.size, roomy(r.o.size), nil)
-	if err != nil {
-		return nil, err
-	}
-	bare, err := newBareFile(h, r.o.size)
+	all, file, err := r.serversAndFile(h, kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +167,7 @@ func openCold(r *runner, h *host) ([]experiment, error) {
 				return c.turn(ctx, round)
 			}})
 		}
-		e.contestants = append(e.contestants, bare.contestant(r, j))
+		e.contestants = append(e.contestants, file.contestant(r, j))
 		found = append(found, e)
 	}
 	return found, nil
