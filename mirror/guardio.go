@@ -23,42 +23,55 @@ type staged struct {
 	parts []device.Part
 }
 
-// load reads a block from every leg in sync, and notes where they disagree.
-func (g *guards) load(b *guardBlock) error {
-	m := g.m
-	buf := alignedBytes(BlockSize)
+// load reads blocks from every leg in sync, and notes where these disagree. A block
+// that no leg can read has an error then.
+func (g *guards) load(blocks []*guardBlock) {
+	m, buf := g.m, alignedBytes(len(blocks)*BlockSize)
+	parts := make([]device.Part, len(blocks))
+	for k, b := range blocks {
+		parts[k] = device.Part{P: buf[k*BlockSize:][:BlockSize], Off: g.place(b.index)}
+	}
+	known, errs := make([]bool, len(blocks)), make([]error, len(blocks))
 	in := m.inSync()
-	var first error
-	have := false
 	for i := range m.legs() {
 		if !in.has(i) {
 			continue
 		}
-		if err := m.readTuples(i, buf, b.index); err != nil {
-			if first == nil {
-				first = err
+		together := len(blocks) > 1 && m.readLegScattered(i, parts) == nil
+		for k, b := range blocks {
+			if !together {
+				if err := m.readTuples(i, parts[k].P, b.index); err != nil {
+					errs[k] = cmp.Or(errs[k], err)
+					continue
+				}
 			}
-			continue
+			if known[k] {
+				b.compare(g.kind, parts[k].P)
+			} else {
+				decodeTuples(b.tuples[:], parts[k].P)
+				known[k] = true
+			}
 		}
-		if !have {
-			decodeTuples(b.tuples[:], buf)
-			have = true
-			continue
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for k, b := range blocks {
+		b.loading = false
+		if !known[k] {
+			b.err = errs[k]
+		} else if errs[k] != nil || b.anyUnsure() {
+			g.markDirty(b) // some leg may hold another
 		}
-		b.compare(g.kind, buf)
 	}
-	if !have {
-		return first
-	}
-	if first != nil || b.anyUnsure() {
-		g.touch(b)
-	}
-	return nil
+	g.loaded.Broadcast()
 }
+
+// place is where on a leg a block of the guard area is.
+func (g *guards) place(index int64) int64 { return g.m.geo.areas[areaGuards].off + index*BlockSize }
 
 // readTuples reads a block of the guard area of a leg.
 func (m *Mirror) readTuples(i int, buf []byte, index int64) error {
-	return m.readArea(i, buf, m.geo.areas[areaGuards].off+index*BlockSize)
+	return m.readArea(i, buf, m.guards.place(index))
 }
 
 // compare notes which tuples in buf, another leg's, are not those of the block,
@@ -121,7 +134,7 @@ func (g *guards) stage(s *staged, blocks []*guardBlock) {
 	defer g.mu.Unlock()
 	for i, b := range blocks {
 		seam.Point("mirror.guards", uint64(b.index))
-		s.add(i, g.m.geo.areas[areaGuards].off+b.index*BlockSize)
+		s.add(i, g.place(b.index))
 		for k, t := range b.tuples {
 			copy(s.buf[i*BlockSize+k*guard.TupleSize:], t[:])
 		}

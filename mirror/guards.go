@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"slices"
 
 	"holdfast.dev/holdfast/internal/guard"
@@ -69,35 +70,62 @@ func (g *guards) on() bool { return g.kind != guard.None }
 // hold returns the block that has the tuple of the data at off, and keeps it in
 // memory until drop.
 func (g *guards) hold(off int64) (*guardBlock, error) {
-	index := off / guardSpan
+	offs, blocks := [1]int64{off}, [1]*guardBlock{}
+	err := g.holdAll(offs[:], blocks[:])
+	return blocks[0], err
+}
+
+// holdAll holds the blocks of several offsets, and reads those together that are not in
+// memory. If one cannot be read it holds none.
+func (g *guards) holdAll(offs []int64, blocks []*guardBlock) error {
 	for g.full() {
 		// Those that could leave have to be written first.
 		if err := g.m.flushLegs(); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	if absent := g.find(offs, blocks); len(absent) > 0 {
+		g.load(absent)
+	}
+	return g.await(blocks)
+}
+
+// find finds the blocks of some offsets, which have one user more from here on. It
+// returns those that it has made, for the caller to load.
+func (g *guards) find(offs []int64, blocks []*guardBlock) (absent []*guardBlock) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	b, ok := g.blocks[index]
-	if !ok {
-		b = g.add(index)
-		g.mu.Unlock()
-		err := g.load(b)
-		g.mu.Lock()
-		b.loading, b.err = false, err
-		g.loaded.Broadcast()
-	} else {
-		b.users++
-		b.recent = true
+	for i, off := range offs {
+		b, ok := g.blocks[off/guardSpan]
+		if ok {
+			b.users++
+			b.recent = true
+		} else {
+			b = g.add(off / guardSpan)
+			absent = append(absent, b)
+		}
+		blocks[i] = b
 	}
-	for b.loading {
-		g.loaded.Wait()
+	return absent
+}
+
+// await waits until blocks are loaded. If one could not be it lets all go.
+func (g *guards) await(blocks []*guardBlock) (err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, b := range blocks {
+		for b.loading {
+			g.loaded.Wait()
+		}
+		err = cmp.Or(err, b.err)
 	}
-	if err := b.err; err != nil {
-		g.release(b)
-		return nil, err
+	for i, b := range blocks {
+		if err != nil {
+			g.release(b)
+			blocks[i] = nil
+		}
 	}
-	return b, nil
+	return err
 }
 
 // add makes a block that is to be loaded, with one user, and lets another go

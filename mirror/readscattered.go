@@ -76,13 +76,16 @@ func (s *spread) takeToRead(p *device.Part) (took bool, err error) {
 		m.ranges.Release(h)
 		return false, nil
 	}
-	err = s.hold(p, h)
-	return err == nil, err
+	s.add(span{off: p.Off, p: p.P, held: h})
+	return true, nil
 }
 
 // read reads the parts, each with its range, from one leg, and checks them.
 func (s *spread) read() error {
 	m := s.m
+	if err := s.holdGuards(); err != nil {
+		return err
+	}
 	i := m.pick(m.inSync(), s.spans[0].off)
 	if err := m.readLegScattered(i, s.parts); err != nil {
 		return err

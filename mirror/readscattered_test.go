@@ -182,3 +182,77 @@ func TestReadScatteredLost(t *testing.T) {
 	wantNumbered(t, "the others", parts)
 	must(t, m.Close())
 }
+
+// Blocks of guards that are not in memory are read together, from each leg; of those
+// that a leg cannot read it is given another's.
+func TestGuardsAreReadTogether(t *testing.T) {
+	const spans = 6
+	size := int64(spans * guardSpan)
+	legs := memLegs(2, LegSize(size))
+	must(t, Format(legs, FormatOptions{Size: size, RegionSize: guardSpan, Guards: guard.CRC32C}))
+	m := open(t, legs, Options{Manual: true})
+	var parts []device.Part
+	for n := range int64(spans) {
+		p := block(n*guardSpan/BlockSize+5, byte(n+1))
+		must(t, m.WriteGuarded(p.P, p.Off, p.Sums))
+		parts = append(parts, device.Part{P: make([]byte, BlockSize), Off: p.Off})
+	}
+	must(t, m.Close())
+	for _, c := range []struct {
+		what     string
+		bad      []int64 // which blocks of guards cannot be read, of leg 0
+		all      bool    // nor of leg 1
+		warm     int64   // how many are in memory already
+		together [2][]int
+		lost     bool
+	}{
+		{"all can be read", nil, false, 0, [2][]int{{6, 6}, {6}}, false},
+		{"some are there", nil, false, 4, [2][]int{{2, 6}, {2}}, false},
+		{"one cannot", []int64{3}, false, 0, [2][]int{{6, 6}, {6}}, false},
+		{"none can, of one leg", []int64{0, 1, 2, 3, 4, 5}, false, 0, [2][]int{{6, 6}, {6}}, false},
+		{"one cannot, of any leg", []int64{3}, true, 0, [2][]int{{6}, {6}}, true},
+	} {
+		front, faults := faulty(legs)
+		var seen []*spreads
+		for i := range front {
+			seen = append(seen, &spreads{Device: front[i].Dev})
+			front[i].Dev = seen[i]
+		}
+		m := open(t, front, Options{Manual: true})
+		for n := range c.warm {
+			get(t, m, n*guardSpan, BlockSize)
+		}
+		for i, f := range faults {
+			seen[i].readTogether = nil
+			for _, n := range c.bad {
+				if i == 0 || c.all {
+					f.Add(faultdev.Rule{On: faultdev.Read, Off: m.guards.place(n), Len: BlockSize, Err: device.ErrIO, Forever: true})
+				}
+			}
+		}
+		if err := m.ReadScattered(parts); c.lost != errors.Is(err, device.ErrIO) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		for i, s := range seen {
+			if !slices.Equal(s.readTogether, c.together[i]) {
+				t.Errorf("%s: leg %d: %v together", c.what, i, s.readTogether)
+			}
+		}
+		for n, p := range parts {
+			if !c.lost && p.P[0] != byte(n+1) {
+				t.Errorf("%s: the block at %d reads as %d", c.what, p.Off, p.P[0])
+			}
+		}
+		m.guards.mu.Lock()
+		for _, b := range m.guards.clock {
+			if b.users != 0 || b.loading || b.dirty != (slices.Contains(c.bad, b.index) && !c.all) {
+				t.Errorf("%s: block %d has %d users, loading %v, dirty %v", c.what, b.index, b.users, b.loading, b.dirty)
+			}
+		}
+		m.guards.mu.Unlock()
+		for _, f := range faults {
+			f.Heal()
+		}
+		must(t, m.Close())
+	}
+}

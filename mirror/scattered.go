@@ -70,7 +70,10 @@ func (m *Mirror) spread(parts []device.Part) (n int, err error) {
 	if n == 0 {
 		return 0, nil
 	}
-	return n, m.opError("write", parts[0].Off, 0, s.write())
+	if err = s.holdGuards(); err == nil {
+		err = s.write()
+	}
+	return n, m.opError("write", parts[0].Off, 0, err)
 }
 
 // together says whether a part may be written with others.
@@ -108,9 +111,7 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 		m.ranges.Release(h) // the ring takes what comes after
 		return false, nil
 	}
-	if err := s.hold(p, h); err != nil {
-		return false, err
-	}
+	s.add(span{off: p.Off, p: p.P, held: h})
 	switch {
 	case m.guards.on():
 		from := len(s.sums)
@@ -124,20 +125,25 @@ func (s *spread) take(p *device.Part) (took bool, err error) {
 	return err == nil, err
 }
 
-// hold adds a part whose range is held, and holds its guards, too.
-func (s *spread) hold(p *device.Part, h *rangelock.Held) (err error) {
-	at := span{off: p.Off, p: p.P, held: h}
-	if s.m.guards.on() {
-		if at.guards, err = s.m.guards.hold(at.off); err != nil {
-			s.m.ranges.Release(h)
-			return err
-		}
+// holdGuards holds the guards of all parts.
+func (s *spread) holdGuards() error {
+	if !s.m.guards.on() {
+		return nil
 	}
-	s.add(at)
-	return nil
+	var offs [spreadMost]int64
+	var blocks [spreadMost]*guardBlock
+	for i := range s.spans {
+		offs[i] = s.spans[i].off
+	}
+	n := len(s.spans)
+	err := s.m.guards.holdAll(offs[:n], blocks[:n])
+	for i := range s.spans {
+		s.spans[i].guards = blocks[i]
+	}
+	return err
 }
 
-// add adds a part whose range, and guards, are held.
+// add adds a part whose range is held.
 func (s *spread) add(at span) {
 	at.first, at.last = s.m.regions.span(at.off, int64(len(at.p)))
 	s.spans = append(s.spans, at)
