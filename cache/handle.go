@@ -98,7 +98,8 @@ func (h *Handle) TryReadAt(p []byte, off int64) bool {
 }
 
 // ReadScattered fills parts, each as ReadAt would, and those that are not in memory
-// together. After an error it is not known which are filled.
+// together. After an error it is not known which are filled, and each can be read by
+// itself, to learn what is wrong with which, and to have healed what can be.
 func (h *Handle) ReadScattered(parts []device.Part) error {
 	if err := h.begin(0, 0); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"fmt"
 	"sync"
 
 	"holdfast.dev/holdfast/device"
@@ -57,9 +58,12 @@ func (m *Mapping) readScattered(parts []device.Part) error {
 		f.room = want
 		f.buf = m.c.fetched.get(false)
 		f.take()
-		f.read()
+		err := f.read()
 		m.c.fetched.put(f.buf)
 		m.c.uncharge(f.room)
+		if err != nil {
+			return err
+		}
 	}
 	for _, p := range f.left {
 		if _, err := m.read(p.P, p.Off); err != nil {
@@ -117,25 +121,26 @@ func (f *fetch) place(n, count int64) []byte {
 	return f.buf.mem[(f.used-count)*PageSize : f.used*PageSize]
 }
 
-// read reads what was taken and gives it out. What cannot be read is left, to be told
-// of by itself.
-func (f *fetch) read() {
+// read reads what was taken and gives it out.
+func (f *fetch) read() (err error) {
 	if len(f.runs) == 0 {
-		return
+		return nil
 	}
 	m := f.m
 	seam.Point("cache.fetch", uint64(f.runs[0].n))
-	err := device.ReadScattered(m.backing, f.parts)
+	if err = device.ReadScattered(m.backing, f.parts); err != nil {
+		err = fmt.Errorf("cache: %s: reading %d parts together, the first at %d: %w", m.o.Name, len(f.parts), f.parts[0].Off, err)
+	}
 	for i := range f.runs {
 		r := &f.runs[i]
 		if err != nil {
 			m.unlockEmpty(r.n, r.count)
-			f.left = append(f.left, r.part)
 		} else {
 			f.finish(r, f.parts[i].P)
 		}
 		m.ranges.Release(r.held)
 	}
+	return err
 }
 
 // finish makes pages valid that were read to p, and gives out what is wanted of them.

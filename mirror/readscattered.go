@@ -12,13 +12,16 @@ import (
 
 // ReadScattered fills parts as ReadAt would, but as many as can be with one call of a
 // leg. Those that are no whole blocks, or that the journal has, or that somebody is at,
-// are read by themselves, or with those that follow.
+// are read by themselves, or with those that follow. It heals nothing: where a block is
+// not as it was written, or cannot be read, it fails, and that is left to ReadAt.
 func (m *Mirror) ReadScattered(parts []device.Part) error {
 	for len(parts) > 0 {
-		n, good, err := m.readTogether(parts)
-		if err == nil && !good {
-			n = max(n, 1)
-			err = m.readEach(parts[:n])
+		n, err := 0, error(nil)
+		if len(parts) > 1 {
+			n, err = m.readTogether(parts)
+		}
+		if n == 0 && err == nil {
+			n, err = 1, device.ReadPart(m, &parts[0])
 		}
 		if err != nil {
 			return err
@@ -28,36 +31,26 @@ func (m *Mirror) ReadScattered(parts []device.Part) error {
 	return nil
 }
 
-func (m *Mirror) readEach(parts []device.Part) error {
-	for i := range parts {
-		if err := device.ReadPart(m, &parts[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // readTogether reads the first parts, as many as it can at once, and returns how many
-// these are, and whether they were read and are what was written. If not each is to be
-// read by itself.
-func (m *Mirror) readTogether(parts []device.Part) (n int, good bool, err error) {
-	if len(parts) == 1 {
-		return 0, false, nil
-	}
+// these are.
+func (m *Mirror) readTogether(parts []device.Part) (n int, err error) {
 	s := m.spreads.get()
 	defer s.giveBack()
 	for n < min(len(parts), spreadMost) {
 		p := &parts[n]
 		took, err := s.takeToRead(p)
 		if err != nil {
-			return 0, false, m.opError("read", p.Off, int64(len(p.P)), err)
+			return 0, m.opError("read", p.Off, int64(len(p.P)), err)
 		}
 		if !took {
 			break
 		}
 		n++
 	}
-	return n, n > 0 && s.read() == nil, nil
+	if n == 0 {
+		return 0, nil
+	}
+	return n, m.opError("read", parts[0].Off, 0, s.read())
 }
 
 // takeToRead is take for a part that is to be read, of a place where the legs are known
@@ -95,7 +88,7 @@ func (s *spread) read() error {
 			continue
 		}
 		if err := m.verify(at.guards, at.p, at.off); err != nil {
-			return err
+			return fmt.Errorf("%w: what is at %d is healed, or known to be lost, when it is read by itself", device.ErrGuard, at.off)
 		}
 	}
 	return nil

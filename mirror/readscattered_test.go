@@ -100,22 +100,22 @@ func TestReadScatteredTurns(t *testing.T) {
 		numbers = append(numbers, n)
 	}
 	parts := blocksAt(numbers...)
-	if n, good, err := m.readTogether(parts); n != spreadMost || !good || err != nil || len(parts) <= spreadMost {
-		t.Errorf("of %d parts: %d, %v, %v", len(parts), n, good, err)
+	if n, err := m.readTogether(parts); n != spreadMost || err != nil || len(parts) <= spreadMost {
+		t.Errorf("of %d parts: %d, %v", len(parts), n, err)
 	}
 	h := m.ranges.Acquire(4*BlockSize, BlockSize, rangelock.Exclusive)
-	if n, good, err := m.readTogether(parts[1:8]); n != 3 || !good || err != nil {
-		t.Errorf("beside one that is written: %d, %v, %v", n, good, err)
+	if n, err := m.readTogether(parts[1:8]); n != 3 || err != nil {
+		t.Errorf("beside one that is written: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
 	h = m.ranges.Acquire(4*BlockSize, BlockSize, rangelock.Shared)
-	if n, good, err := m.readTogether(parts[1:8]); n != 7 || !good || err != nil {
-		t.Errorf("beside one that is read: %d, %v, %v", n, good, err)
+	if n, err := m.readTogether(parts[1:8]); n != 7 || err != nil {
+		t.Errorf("beside one that is read: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
 	batch(t, m, block(5, 77))
-	if n, good, err := m.readTogether(parts[1:8]); n != 4 || !good || err != nil {
-		t.Errorf("beside one in the ring: %d, %v, %v", n, good, err)
+	if n, err := m.readTogether(parts[1:8]); n != 4 || err != nil {
+		t.Errorf("beside one in the ring: %d, %v", n, err)
 	}
 	must(t, m.ReadScattered(parts[1:8]))
 	if got := parts[5].P[0]; got != 77 {
@@ -130,9 +130,9 @@ func TestReadScatteredTurns(t *testing.T) {
 	}
 }
 
-// A block that a leg has lost, or cannot read, is found among others, read from another
-// leg and healed, and the leg is charged, once for the block.
-func TestReadScatteredHeals(t *testing.T) {
+// A block that a leg has lost, or cannot read, is found among others. Read by itself it
+// is read from another leg and healed, and the leg is charged, once for the block.
+func TestReadScatteredFindsWhatToHeal(t *testing.T) {
 	for _, unreadable := range []bool{false, true} {
 		legs := ringed(t, 2, guard.CRC32C)
 		front, faults := faulty(legs)
@@ -140,8 +140,9 @@ func TestReadScatteredHeals(t *testing.T) {
 		numbered(t, m)
 		get(t, m, 0, testData)
 		for i := range faults {
-			at := m.geo.dataOff() + 9*BlockSize
+			at, want := m.geo.dataOff()+9*BlockSize, device.ErrGuard
 			if unreadable {
+				want = device.ErrIO
 				faults[i].Add(faultdev.Rule{On: faultdev.Read, Off: at, Len: BlockSize, Err: device.ErrIO, Forever: true})
 			} else if _, err := legs[i].Dev.WriteAt([]byte("rotten"), at); err != nil {
 				t.Fatal(err)
@@ -149,14 +150,21 @@ func TestReadScatteredHeals(t *testing.T) {
 			parts := blocksAt(3, 9, 30, 12)
 			// The leg that is rotten is the one that is read from.
 			m.leg(1 - i).reading.Add(100)
-			must(t, m.ReadScattered(parts))
+			if err := m.ReadScattered(parts); !errors.Is(err, want) {
+				t.Errorf("unreadable %v: leg %d: %v", unreadable, i, err)
+			}
+			for k := range parts {
+				must(t, device.ReadPart(m, &parts[k]))
+			}
 			m.leg(1 - i).reading.Add(-100)
-			wantNumbered(t, "healing", parts)
+			wantNumbered(t, "each by itself", parts)
 			s := m.Status().Legs[i]
 			if !unreadable && s.ChecksumErrors != 1 || unreadable && s.ReadErrors == 0 || s.State != InSync {
 				t.Errorf("unreadable %v: leg %d: %+v", unreadable, i, s)
 			}
 			faults[i].Heal()
+			must(t, m.ReadScattered(parts))
+			wantNumbered(t, "when it is healed", parts)
 		}
 		must(t, m.Close())
 		wantSound(t, legs)
@@ -176,6 +184,9 @@ func TestReadScatteredLost(t *testing.T) {
 	}
 	if err := m.ReadScattered(blocksAt(3, 9, 30)); !errors.Is(err, device.ErrGuard) {
 		t.Errorf("with one that is lost: %v", err)
+	}
+	if s := m.Status().Legs; s[0].ChecksumErrors+s[1].ChecksumErrors != 0 {
+		t.Errorf("it was charged before it was looked at by itself: %+v", s)
 	}
 	parts := blocksAt(3, 30)
 	must(t, m.ReadScattered(parts))

@@ -49,7 +49,7 @@ type Export interface {
 	WriteAt(p []byte, off int64) (n int, err error)
 
 	// ReadScattered fills parts, whose sums are not looked at. After an error it is
-	// not known which are filled.
+	// not known which are filled: each is read by itself then.
 	ReadScattered(parts []device.Part) error
 
 	// TryReadAt does what ReadAt does if it takes no waiting, and says whether it did. If
