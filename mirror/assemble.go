@@ -265,9 +265,9 @@ func (a *assembly) callRoll(without []string) error {
 // mayWrite checks for features that let this program only read.
 func (a *assembly) mayWrite() error {
 	for _, f := range a.byIndex {
-		if f != nil && f.sb.roCompat&^knownROCompat != 0 {
+		if f != nil && f.sb.readOnly() != 0 {
 			return fmt.Errorf("%w: %s has features %#x that this program may read but not write: use a newer program",
-				ErrUnsupported, f.Name, f.sb.roCompat&^knownROCompat)
+				ErrUnsupported, f.Name, f.sb.readOnly())
 		}
 	}
 	return nil

@@ -23,7 +23,8 @@ func reseal(t *testing.T, d device.Device, off int64, change func(b []byte)) {
 }
 
 func putCRC(b []byte) {
-	binary.LittleEndian.PutUint32(b[offCRC:], crc32.Checksum(b[:offCRC], castagnoli))
+	le, end := binary.LittleEndian, BlockSize-4
+	le.PutUint32(b[end:], crc32.Checksum(b[:end], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 func resealBoth(t *testing.T, l Leg, change func(b []byte)) {
@@ -145,7 +146,7 @@ func TestBadInput(t *testing.T) {
 			return legs
 		}, ErrCorrupt, "leg is damaged: a and b disagree at generation 1: one of them was changed on its own"},
 		{"no member", 2, func(t *testing.T, legs []Leg) []Leg {
-			resealBoth(t, legs[1], func(b []byte) { b[56]++; b[offMembers+memberSlotLen]++ })
+			resealBoth(t, legs[1], func(b []byte) { b[56]++; b[320+32]++ })
 			return legs
 		}, ErrForeign, "leg belongs to another pool: b (UUID-b) is no leg of pool POOL-a as a knows it: it was replaced or removed, leave it out"},
 	} {

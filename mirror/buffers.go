@@ -1,18 +1,6 @@
 package mirror
 
-import (
-	"unsafe"
-
-	"holdfast.dev/holdfast/internal/seam"
-)
-
-// alignedBytes returns n bytes that start at a multiple of BlockSize, so that
-// devices opened for direct I/O take them without a copy.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n+BlockSize)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (BlockSize - 1)
-	return b[skip : skip+n : skip+n]
-}
+import "holdfast.dev/holdfast/internal/seam"
 
 // store lends what is dear to make, and keeps what comes back for the next.
 type store[T any] struct {

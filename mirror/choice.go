@@ -32,11 +32,6 @@ func isNamed(s string, leg uuid.UUID, name string) bool {
 
 func (f *found) isNamed(s string) bool { return isNamed(s, f.sb.leg, f.Name) }
 
-// lists says whether one superblock counts the leg of another as a member.
-func (s *superblock) lists(o *superblock) bool {
-	return o.index < len(s.members) && s.members[o.index].leg == o.leg && s.members[o.index].state != Removed
-}
-
 // wentOn says whether a leg that top lists as failed was used after that, in a
 // pool that had failed the legs of top, and may so hold what they lack.
 //

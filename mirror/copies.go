@@ -137,3 +137,18 @@ func writeCopies(d device.Device, flush func() error, sb *superblock, worse *int
 	}
 	return nil
 }
+
+// erase makes sure that no superblock of the device that c was read from is found
+// again, wherever it is.
+func (c *copies) erase(d device.Device) error {
+	zeros := alignedBytes(BlockSize)
+	for _, off := range []int64{superOffset, tailOffset(d.Size()), c[1].off} {
+		if off < superOffset || off > d.Size()-BlockSize {
+			continue
+		}
+		if _, err := d.WriteAt(zeros, off); err != nil {
+			return err
+		}
+	}
+	return d.Flush()
+}

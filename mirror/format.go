@@ -32,6 +32,14 @@ type FormatOptions struct {
 	Journal int64
 }
 
+// LegSize returns the size in bytes that a leg must have to hold data bytes,
+// with a journal of the size that is the rule, or none. It depends neither on the
+// size of the regions nor on the kind of the guards.
+func LegSize(data int64) int64 { return legSizeFor(data, 0) }
+
+// LegSizeWith is LegSize with a journal of so many bytes.
+func LegSizeWith(data, journal int64) int64 { return legSizeFor(data, journal) }
+
 // Format makes a pool of the legs. It refuses legs that already belong to one.
 //
 // Data is left as it is. Where the legs may hold different bytes, which is
@@ -82,7 +90,7 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	if size == 0 {
 		size = min(dataFor(smallest.Dev.Size(), o.Journal), maxDataSize)
 		if size == 0 {
-			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), LegSizeWith(BlockSize, o.Journal))
+			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), legSizeFor(BlockSize, o.Journal))
 		}
 	}
 	if size < 0 || size > maxDataSize || size%BlockSize != 0 {
@@ -90,9 +98,9 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	}
 	regionSize, err := pickRegionSize(o.RegionSize, size)
 	if err != nil {
-		return geometry{}, err
+		return geometry{}, fmt.Errorf("%w: %v", ErrInvalid, err)
 	}
-	if need := LegSizeWith(size, o.Journal); smallest.Dev.Size() < need {
+	if need := legSizeFor(size, o.Journal); smallest.Dev.Size() < need {
 		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, need)
 	}
 	return newGeometry(size, regionSize, o.Guards, o.Journal), nil

@@ -141,8 +141,8 @@ func (m *Mirror) checkReturning(i int, given Leg, force bool) (*found, error) {
 		return nil, fmt.Errorf("%w: %s holds leg %s of pool %s", ErrForeign, given.Name, f.sb.leg, f.sb.pool)
 	case f.sb.geometry != m.geo:
 		return nil, fmt.Errorf("%w: %s disagrees about sizes and places", ErrCorrupt, given.Name)
-	case f.sb.roCompat&^knownROCompat != 0:
-		return nil, fmt.Errorf("%w: %s has features %#x: use a newer program", ErrUnsupported, given.Name, f.sb.roCompat&^knownROCompat)
+	case f.sb.readOnly() != 0:
+		return nil, fmt.Errorf("%w: %s has features %#x: use a newer program", ErrUnsupported, given.Name, f.sb.readOnly())
 	case f.wentOn(&top) && !force:
 		return nil, &ChoiceError{fmt.Errorf("%w: %s may hold writes that the pool lacks, and attaching it loses them", ErrDiverged, given.Name),
 			[]string{f.sb.leg.String()}}
@@ -194,7 +194,7 @@ func (m *Mirror) fill(op string, i int, given Leg, old uuid.UUID, own bool) erro
 		return err
 	}
 	// Neither superblock may outlive the leg that it told of, as the better one.
-	if err := eraseSupers(given.Dev, &c); err != nil {
+	if err := c.erase(given.Dev); err != nil {
 		return fmt.Errorf("%s: %w", given.Name, err)
 	}
 	sb := top
@@ -206,20 +206,6 @@ func (m *Mirror) fill(op string, i int, given Leg, old uuid.UUID, own bool) erro
 	// Only the sequence numbers count: what is written goes on from them.
 	l.readLog(&m.geo, make([]uint64, len(m.regions.want)))
 	return m.letIn(op, i, l, bits, own)
-}
-
-// eraseSupers makes sure that no superblock of a device is found again.
-func eraseSupers(d device.Device, c *copies) error {
-	zeros := alignedBytes(BlockSize)
-	for _, off := range []int64{superOffset, tailOffset(d.Size()), c[1].off} {
-		if off < superOffset || off > d.Size()-BlockSize {
-			continue
-		}
-		if _, err := d.WriteAt(zeros, off); err != nil {
-			return err
-		}
-	}
-	return d.Flush()
 }
 
 // letIn makes a leg a member that is joining, with nothing in flight. Every

@@ -131,13 +131,10 @@ func (g *geometry) legSize() int64 { return g.areas[areaData].end() + BlockSize 
 // tailOffset is where a leg of the given size has its second superblock.
 func tailOffset(legSize int64) int64 { return legSize/BlockSize*BlockSize - BlockSize }
 
-// LegSize returns the size in bytes that a leg must have to hold data bytes,
-// with a journal of the size that is the rule, or none. It depends neither on the
-// size of the regions nor on the kind of the guards.
-func LegSize(data int64) int64 { return LegSizeWith(data, 0) }
-
-// LegSizeWith is LegSize with a journal of so many bytes.
-func LegSizeWith(data, journal int64) int64 {
+// legSizeFor returns the size in bytes that a leg must have to hold data bytes,
+// with a journal of so many: 0 is by rule, and NoJournal takes as much. It depends
+// neither on the size of the regions nor on the kind of the guards.
+func legSizeFor(data, journal int64) int64 {
 	g := newGeometry(roundUp(data, BlockSize), DefaultRegionSize, guard.None, journal)
 	return g.legSize()
 }
@@ -148,7 +145,7 @@ func dataFor(legSize, journal int64) int64 {
 	lo, hi := int64(0), legSize/BlockSize // blocks: lo fits, hi+1 does not
 	for lo < hi {
 		mid := (lo + hi + 1) / 2
-		if LegSizeWith(mid*BlockSize, journal) <= legSize {
+		if legSizeFor(mid*BlockSize, journal) <= legSize {
 			lo = mid
 		} else {
 			hi = mid - 1
@@ -166,10 +163,7 @@ func pickRegionSize(asked, size int64) (int64, error) {
 			asked *= 2
 		}
 	}
-	if err := checkRegionSize(asked, size); err != nil {
-		return 0, fmt.Errorf("%w: %v", ErrInvalid, err)
-	}
-	return asked, nil
+	return asked, checkRegionSize(asked, size)
 }
 
 func checkRegionSize(regionSize, size int64) error {
@@ -178,6 +172,28 @@ func checkRegionSize(regionSize, size int64) error {
 	}
 	if n := (size + regionSize - 1) / regionSize; n > maxRegions {
 		return fmt.Errorf("region size %d makes %d regions of %d bytes, and the log holds %d: use larger regions", regionSize, n, size, maxRegions)
+	}
+	return nil
+}
+
+// checkAreas says whether the areas are large enough and apart.
+func (g *geometry) checkAreas() error {
+	if g.areas[areaData].len < g.dataSize || g.areas[areaLog].len < logAreaSize ||
+		g.areas[areaGuards].len < roundUp(g.dataSize/BlockSize*guard.TupleSize, BlockSize) {
+		return fmt.Errorf("data area of %d bytes, log area of %d and guard area of %d",
+			g.areas[areaData].len, g.areas[areaLog].len, g.areas[areaGuards].len)
+	}
+	if g.journal {
+		if _, err := journal.Format(g.journalConfig(uuid.Nil)); err != nil {
+			return err
+		}
+	}
+	for _, a := range g.areas {
+		for _, o := range g.areas {
+			if a.kind < o.kind && a.off < o.end() && o.off < a.end() {
+				return fmt.Errorf("areas %d and %d overlap", a.kind, o.kind)
+			}
+		}
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/google/uuid"
 )
@@ -53,7 +52,7 @@ func encodeLogBlock(b []byte, pool uuid.UUID, block int, seq uint64, bits *logBi
 	for i, w := range bits {
 		le.PutUint64(b[offLogBits+8*i:], w)
 	}
-	le.PutUint32(b[offCRC:], crc32.Checksum(b[:offCRC], castagnoli))
+	seal(b)
 }
 
 // decodeLogBlock reads the block found in a slot of a block of a pool's log.
@@ -63,7 +62,7 @@ func decodeLogBlock(b []byte, pool uuid.UUID, block, slot int, bits *logBits) (s
 	switch {
 	case len(b) != BlockSize || !bytes.HasPrefix(b, []byte(logMagic)):
 		return 0, fmt.Errorf("%w: no log block there", ErrCorrupt)
-	case le.Uint32(b[offCRC:]) != crc32.Checksum(b[:offCRC], castagnoli):
+	case !sealed(b):
 		return 0, fmt.Errorf("%w: wrong checksum", ErrCorrupt)
 	case !bytes.Equal(b[8:24], pool[:]):
 		return 0, fmt.Errorf("%w: another pool's log block", ErrCorrupt)

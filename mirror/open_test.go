@@ -17,8 +17,9 @@ func TestOpeningReadsNoMoreOfManyRegions(t *testing.T) {
 		defer m.Abandon()
 		return faults[0].Count(faultdev.Read)
 	}
-	few, many := reads(16), reads(5*regionsPerBlock)
+	const fiveBlocks = 5 * logWords * 64 // what five blocks of the log have bits for
+	few, many := reads(16), reads(fiveBlocks)
 	if few != many {
-		t.Errorf("16 regions take %d reads, %d take %d", few, 5*regionsPerBlock, many)
+		t.Errorf("16 regions take %d reads, %d take %d", few, fiveBlocks, many)
 	}
 }

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/internal/guard"
-	"holdfast.dev/holdfast/journal"
 )
 
 // A superblock is one block, little endian, a checksum over the rest of the
@@ -53,7 +51,6 @@ const (
 	offUsed       = 576
 	offGuardKind  = 584
 	offUnsettled  = 588
-	offCRC        = BlockSize - 4
 
 	// What this program knows of each class of features.
 	knownROCompat = 0
@@ -69,8 +66,6 @@ const (
 
 // slot is where in a superblock an area is told of.
 func (k areaKind) slot() int { return offAreas + int(k-1)*areaSlotSize }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // poolState says where a pool is between opening and closing.
 type poolState uint32
@@ -156,6 +151,15 @@ func (s *superblock) sameView(o *superblock) bool {
 	return true
 }
 
+// lists says whether one superblock counts the leg of another as a member.
+func (s *superblock) lists(o *superblock) bool {
+	return o.index < len(s.members) && s.members[o.index].leg == o.leg && s.members[o.index].state != Removed
+}
+
+// readOnly returns the features because of which this program must not write to
+// the leg; none if it may.
+func (s *superblock) readOnly() uint64 { return s.roCompat &^ knownROCompat }
+
 // encode writes s as it stands at the given location into b, one block.
 func (s *superblock) encode(b []byte, location int64) {
 	le := binary.LittleEndian
@@ -194,7 +198,7 @@ func (s *superblock) encode(b []byte, location int64) {
 		le.PutUint32(e[16:], uint32(m.state))
 		le.PutUint64(e[24:], m.since)
 	}
-	le.PutUint32(b[offCRC:], crc32.Checksum(b[:offCRC], castagnoli))
+	seal(b)
 }
 
 // incompat are the incompatible features that a pool of this geometry has.
@@ -217,7 +221,7 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 		return nil, fmt.Errorf("%w: superblock of %d bytes", ErrCorrupt, len(b))
 	case !bytes.HasPrefix(b, []byte(superMagic)):
 		return nil, fmt.Errorf("%w: no superblock there", ErrCorrupt)
-	case le.Uint32(b[offCRC:]) != crc32.Checksum(b[:offCRC], castagnoli):
+	case !sealed(b):
 		return nil, fmt.Errorf("%w: wrong checksum", ErrCorrupt)
 	case le.Uint64(b[72:]) != uint64(location):
 		return nil, fmt.Errorf("%w: superblock was written for byte %d", ErrCorrupt, le.Uint64(b[72:]))
@@ -308,26 +312,4 @@ func (s *superblock) decodeAreas(b []byte) error {
 		g.areas[kind] = a
 	}
 	return g.checkAreas()
-}
-
-// checkAreas says whether the areas are large enough and apart.
-func (g *geometry) checkAreas() error {
-	if g.areas[areaData].len < g.dataSize || g.areas[areaLog].len < logAreaSize ||
-		g.areas[areaGuards].len < roundUp(g.dataSize/BlockSize*guard.TupleSize, BlockSize) {
-		return fmt.Errorf("data area of %d bytes, log area of %d and guard area of %d",
-			g.areas[areaData].len, g.areas[areaLog].len, g.areas[areaGuards].len)
-	}
-	if g.journal {
-		if _, err := journal.Format(g.journalConfig(uuid.Nil)); err != nil {
-			return err
-		}
-	}
-	for _, a := range g.areas {
-		for _, o := range g.areas {
-			if a.kind < o.kind && a.off < o.end() && o.off < a.end() {
-				return fmt.Errorf("areas %d and %d overlap", a.kind, o.kind)
-			}
-		}
-	}
-	return nil
 }

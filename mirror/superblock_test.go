@@ -6,11 +6,36 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/internal/guard"
 )
+
+// smallPool returns the superblocks of the legs of a pool of 16 regions.
+func smallPool(legs int) []superblock {
+	const regionSize, size = 16 << 10, 16 * 16 << 10
+	supers, members := make([]superblock, legs), make([]member, legs)
+	for i := range supers {
+		members[i] = member{leg: uuid.UUID{15: byte(i + 1)}, state: InSync, since: 1}
+		supers[i] = superblock{
+			pool: uuid.UUID{0xff}, leg: members[i].leg, index: i, legSize: legSizeFor(size, 0), generation: 1, used: 1,
+			geometry: newGeometry(size, regionSize, guard.CRC32C, 0), members: members,
+		}
+	}
+	return supers
+}
+
+// encoded returns a superblock as it stands at the head of a leg.
+func encoded(sb *superblock) []byte {
+	b := make([]byte, BlockSize)
+	sb.encode(b, superOffset)
+	return b
+}
 
 // Each field that makes no sense is refused, though the checksum is right.
 func TestSuperblockRefuses(t *testing.T) {
-	good := get(t, formatted(t, 2)[0].Dev, superOffset, BlockSize)
+	good := encoded(&smallPool(2)[0])
 	le := binary.LittleEndian
 	areaAt := func(b []byte, k areaKind) []byte { return b[k.slot():] }
 	for _, c := range []struct {
@@ -39,7 +64,7 @@ func TestSuperblockRefuses(t *testing.T) {
 	} {
 		b := append([]byte(nil), good...)
 		c.change(b)
-		putCRC(b)
+		seal(b)
 		if _, err := decodeSuperblock(b, superOffset); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: got %v", c.why, err)
 		}
