@@ -7,13 +7,14 @@ import (
 	"slices"
 
 	"holdfast.dev/holdfast/internal/mutant"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // found is a leg that was given, and what its superblocks say.
 type found struct {
 	Leg
-	copies copies
-	sb     *superblock // the better copy
+	copies ondisk.Copies
+	sb     *ondisk.Superblock // the better copy
 }
 
 // assembly is a set of given legs that make a pool.
@@ -53,10 +54,10 @@ func identify(legs []Leg) (all []*found, bad []stranger) {
 		return nil, []stranger{{why: fmt.Errorf("%w: %d legs were given, a pool has from 1 to %d", ErrInvalid, len(legs), MaxLegs)}}
 	}
 	for _, l := range legs {
-		f := &found{Leg: l, copies: readCopies(l.Dev)}
-		f.sb = f.copies.best()
+		f := &found{Leg: l, copies: ondisk.ReadCopies(l.Dev)}
+		f.sb = f.copies.Best()
 		if f.sb == nil {
-			bad = append(bad, stranger{l, fmt.Errorf("%s: %w", l.Name, f.copies.err())})
+			bad = append(bad, stranger{l, fmt.Errorf("%s: %w", l.Name, f.copies.Err())})
 			continue
 		}
 		all = append(all, f)
@@ -95,8 +96,8 @@ func allKnown(without []string, all []*found, bad []stranger) error {
 	for _, name := range without {
 		known := slices.ContainsFunc(bad, func(s stranger) bool { return s.Name == name })
 		for _, f := range all {
-			known = known || f.isNamed(name) || slices.ContainsFunc(f.sb.members, func(v member) bool {
-				return v.state != Removed && isNamed(name, v.leg, "")
+			known = known || f.isNamed(name) || slices.ContainsFunc(f.sb.Members, func(v ondisk.Member) bool {
+				return v.State != Removed && isNamed(name, v.Leg, "")
 			})
 		}
 		if !known {
@@ -115,7 +116,7 @@ func assemble(all []*found, without []string) (*assembly, error) {
 		return nil, err
 	}
 	byAge := slices.Clone(all)
-	slices.SortStableFunc(byAge, func(a, b *found) int { return cmp.Compare(b.sb.generation, a.sb.generation) })
+	slices.SortStableFunc(byAge, func(a, b *found) int { return cmp.Compare(b.sb.Generation, a.sb.Generation) })
 	var first error
 	for _, top := range byAge {
 		if slices.ContainsFunc(without, top.isNamed) {
@@ -140,10 +141,10 @@ func assemble(all []*found, without []string) (*assembly, error) {
 
 // assembleAs assembles the pool that one leg's superblock tells of.
 func assembleAs(top *found, all []*found, without []string) (*assembly, error) {
-	a := &assembly{newest: top, byIndex: make([]*found, len(top.sb.members))}
+	a := &assembly{newest: top, byIndex: make([]*found, len(top.sb.Members))}
 	for _, f := range all {
-		if mutant.On(mutant.StaleLegAccepted) && top.sb.lists(f.sb) {
-			top.sb.members[f.sb.index] = f.sb.members[f.sb.index]
+		if mutant.On(mutant.StaleLegAccepted) && top.sb.Lists(f.sb) {
+			top.sb.Members[f.sb.Index] = f.sb.Members[f.sb.Index]
 		}
 		if err := a.place(f, without); err != nil {
 			return a, err
@@ -156,19 +157,19 @@ func assembleAs(top *found, all []*found, without []string) (*assembly, error) {
 func samePool(all []*found) error {
 	a := all[0]
 	for i, b := range all[1:] {
-		if b.sb.pool != a.sb.pool {
+		if b.sb.Pool != a.sb.Pool {
 			return fmt.Errorf("%w: %s is of pool %s and %s of pool %s: give the legs of one pool",
-				ErrForeign, a.Name, a.sb.pool, b.Name, b.sb.pool)
+				ErrForeign, a.Name, a.sb.Pool, b.Name, b.sb.Pool)
 		}
-		if b.sb.geometry != a.sb.geometry {
+		if b.sb.Geometry != a.sb.Geometry {
 			return fmt.Errorf("%w: %s and %s disagree about sizes and places (data %d and %d bytes, regions %d and %d)",
-				ErrCorrupt, a.Name, b.Name, a.sb.geometry.dataSize, b.sb.geometry.dataSize,
-				a.sb.geometry.regionSize, b.sb.geometry.regionSize)
+				ErrCorrupt, a.Name, b.Name, a.sb.Geometry.DataSize, b.sb.Geometry.DataSize,
+				a.sb.Geometry.RegionSize, b.sb.Geometry.RegionSize)
 		}
 		for _, o := range all[:i+1] {
-			if o.sb.leg == b.sb.leg {
+			if o.sb.Leg == b.sb.Leg {
 				return fmt.Errorf("%w: %s and %s are both leg %d (%s): give each leg once",
-					ErrDuplicate, o.Name, b.Name, b.sb.index, b.sb.leg)
+					ErrDuplicate, o.Name, b.Name, b.sb.Index, b.sb.Leg)
 			}
 		}
 	}
@@ -178,54 +179,54 @@ func samePool(all []*found) error {
 // place checks a leg against the newest superblock and puts it in its place.
 func (a *assembly) place(f *found, without []string) error {
 	top, sb := a.newest.sb, f.sb
-	if !top.lists(sb) {
+	if !top.Lists(sb) {
 		a.strangers = append(a.strangers, stranger{f.Leg, fmt.Errorf("%w: %s (%s) is no leg of pool %s as %s knows it: it was replaced or removed, leave it out",
-			ErrForeign, f.Name, sb.leg, top.pool, a.newest.Name)})
+			ErrForeign, f.Name, sb.Leg, top.Pool, a.newest.Name)})
 		return nil
 	}
-	a.byIndex[sb.index] = f
+	a.byIndex[sb.Index] = f
 	named := slices.ContainsFunc(without, f.isNamed)
 	if named {
-		a.deny[sb.index] = sb.generation + 1
+		a.deny[sb.Index] = sb.Generation + 1
 	}
-	switch top.members[sb.index].state {
+	switch top.Members[sb.Index].State {
 	case Failed:
 		if f.wentOn(top) && !named {
 			return &ChoiceError{fmt.Errorf("%w: %s and %s each went on without the other, and each may hold what the other lacks: choose the one to give up",
-				ErrDiverged, a.newest.Name, f.Name), []string{sb.leg.String()}}
+				ErrDiverged, a.newest.Name, f.Name), []string{sb.Leg.String()}}
 		}
 		return nil
 	case Joining:
-		if named || sb.generation+1 < top.generation || sb.generation > top.generation || f.tooSmall() != nil {
-			a.gone |= 1 << sb.index
-			a.deny[sb.index] = sb.generation + 1
+		if named || sb.Generation+1 < top.Generation || sb.Generation > top.Generation || f.tooSmall() != nil {
+			a.gone |= 1 << sb.Index
+			a.deny[sb.Index] = sb.Generation + 1
 		}
 		return nil
 	}
 	switch {
 	case named:
-		a.gone |= 1 << sb.index
+		a.gone |= 1 << sb.Index
 		return nil
-	case sb.generation+1 < top.generation && !mutant.On(mutant.StaleLegAccepted):
+	case sb.Generation+1 < top.Generation && !mutant.On(mutant.StaleLegAccepted):
 		return &ChoiceError{fmt.Errorf("%w: %s is at generation %d and %s at %d: it missed writes, so its data must not be used; give the copy of leg %d (%s) that is up to date",
-			ErrStale, f.Name, sb.generation, a.newest.Name, top.generation, sb.index, sb.leg), []string{sb.leg.String()}}
-	case sb.generation >= top.generation && !sb.sameView(top):
+			ErrStale, f.Name, sb.Generation, a.newest.Name, top.Generation, sb.Index, sb.Leg), []string{sb.Leg.String()}}
+	case sb.Generation >= top.Generation && !sb.SameView(top):
 		// A change that was interrupted on the one, and another that the other
 		// made without it.
 		a.apart = true
 		return fmt.Errorf("%w: %s and %s disagree at generation %d: one of them was changed on its own",
-			ErrCorrupt, a.newest.Name, f.Name, top.generation)
+			ErrCorrupt, a.newest.Name, f.Name, top.Generation)
 	}
 	return f.tooSmall()
 }
 
 // tooSmall says whether a leg is smaller than it was made.
 func (f *found) tooSmall() error {
-	if f.Dev.Size() >= f.sb.legSize {
+	if f.Dev.Size() >= f.sb.LegSize {
 		return nil
 	}
 	return fmt.Errorf("%w: %s is %d bytes and was made with %d: was it cut short?",
-		ErrTooSmall, f.Name, f.Dev.Size(), f.sb.legSize)
+		ErrTooSmall, f.Name, f.Dev.Size(), f.sb.LegSize)
 }
 
 // callRoll finds the legs that are not there, and says whether the others may
@@ -233,22 +234,22 @@ func (f *found) tooSmall() error {
 func (a *assembly) callRoll(without []string) error {
 	top := a.newest.sb
 	missing, named := legMask(0), a.gone
-	for i, v := range top.members {
-		if a.byIndex[i] != nil || v.state != InSync && v.state != Joining {
+	for i, v := range top.Members {
+		if a.byIndex[i] != nil || v.State != InSync && v.State != Joining {
 			continue
 		}
 		a.gone |= 1 << i
 		switch {
-		case slices.ContainsFunc(without, func(s string) bool { return isNamed(s, v.leg, "") }):
+		case slices.ContainsFunc(without, func(s string) bool { return isNamed(s, v.Leg, "") }):
 			named |= 1 << i
-		case v.state == InSync:
+		case v.State == InSync:
 			missing |= 1 << i
 		}
 	}
 	a.lacking = missing != 0
-	needed := rollCall(top.members, named).in
-	a.roll = rollCall(top.members, a.gone)
-	if missing != 0 && (top.state != poolClean || !quorum(needed&^missing, needed)) {
+	needed := rollCall(top.Members, named).in
+	a.roll = rollCall(top.Members, a.gone)
+	if missing != 0 && (top.State != ondisk.PoolClean || !quorum(needed&^missing, needed)) {
 		return a.missingError(missing)
 	}
 	if a.roll.in == 0 && len(without) > 0 && a.roll.joining != 0 {
@@ -265,9 +266,9 @@ func (a *assembly) callRoll(without []string) error {
 // mayWrite checks for features that let this program only read.
 func (a *assembly) mayWrite() error {
 	for _, f := range a.byIndex {
-		if f != nil && f.sb.readOnly() != 0 {
+		if f != nil && f.sb.UnknownROCompat() != 0 {
 			return fmt.Errorf("%w: %s has features %#x that this program may read but not write: use a newer program",
-				ErrUnsupported, f.Name, f.sb.readOnly())
+				ErrUnsupported, f.Name, f.sb.UnknownROCompat())
 		}
 	}
 	return nil
@@ -277,7 +278,7 @@ func (a *assembly) mayWrite() error {
 // those of the newest.
 func (a *assembly) behind() bool {
 	for i, f := range a.byIndex {
-		if a.roll.targets().has(i) && (f.sb.generation != a.newest.sb.generation || !f.copies.settled()) {
+		if a.roll.targets().has(i) && (f.sb.Generation != a.newest.sb.Generation || !f.copies.Settled()) {
 			return true
 		}
 	}

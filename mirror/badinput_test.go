@@ -11,6 +11,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // reseal lets a test change a superblock where it stands and fixes its checksum.
@@ -29,8 +30,8 @@ func putCRC(b []byte) {
 
 func resealBoth(t *testing.T, l Leg, change func(b []byte)) {
 	t.Helper()
-	reseal(t, l.Dev, superOffset, change)
-	reseal(t, l.Dev, tailOffset(l.Dev.Size()), change)
+	reseal(t, l.Dev, ondisk.HeadOffset, change)
+	reseal(t, l.Dev, ondisk.TailOffset(l.Dev.Size()), change)
 }
 
 func wipe(t *testing.T, d device.Device, off int64) {
@@ -60,9 +61,9 @@ type identity struct{ name, pool, leg string }
 func identities(legs []Leg) []identity {
 	var all []identity
 	for _, l := range legs {
-		c := readCopies(l.Dev)
-		if sb := c.best(); sb != nil {
-			all = append(all, identity{l.Name, sb.pool.String(), sb.leg.String()})
+		c := ondisk.ReadCopies(l.Dev)
+		if sb := c.Best(); sb != nil {
+			all = append(all, identity{l.Name, sb.Pool.String(), sb.Leg.String()})
 		}
 	}
 	return all
@@ -117,8 +118,8 @@ func TestBadInput(t *testing.T) {
 			return []Leg{legs[0], short}
 		}, ErrTooSmall, "leg is too small: b is 1572864 bytes and was made with 2363392: was it cut short?"},
 		{"both superblocks broken", 2, func(t *testing.T, legs []Leg) []Leg {
-			wipe(t, legs[1].Dev, superOffset)
-			reseal(t, legs[1].Dev, tailOffset(legs[1].Dev.Size()), func(b []byte) { b[72]++ })
+			wipe(t, legs[1].Dev, ondisk.HeadOffset)
+			reseal(t, legs[1].Dev, ondisk.TailOffset(legs[1].Dev.Size()), func(b []byte) { b[72]++ })
 			return legs
 		}, ErrCorrupt, "b: leg is damaged: both superblocks are unusable (at 4096: no superblock there; at 2359296: superblock was written for byte 2359297)"},
 		{"blank", 1, func(t *testing.T, legs []Leg) []Leg { return memLegs(1, 4<<20) },
@@ -142,7 +143,7 @@ func TestBadInput(t *testing.T) {
 			return legs
 		}, ErrCorrupt, "leg is damaged: a and b disagree about sizes and places (data 262144 and 262144 bytes, regions 16384 and 32768)"},
 		{"changed apart", 2, func(t *testing.T, legs []Leg) []Leg {
-			resealBoth(t, legs[1], func(b []byte) { b[120] = byte(poolOpen) })
+			resealBoth(t, legs[1], func(b []byte) { b[120] = byte(ondisk.PoolOpen) })
 			return legs
 		}, ErrCorrupt, "leg is damaged: a and b disagree at generation 1: one of them was changed on its own"},
 		{"no member", 2, func(t *testing.T, legs []Leg) []Leg {
@@ -178,9 +179,9 @@ func TestBadInput(t *testing.T) {
 func TestOneSuperblockBroken(t *testing.T) {
 	for _, tail := range []bool{false, true} {
 		legs := formatted(t, 2)
-		at := int64(superOffset)
+		at := int64(ondisk.HeadOffset)
 		if tail {
-			at = tailOffset(legs[0].Dev.Size())
+			at = ondisk.TailOffset(legs[0].Dev.Size())
 		}
 		wipe(t, legs[0].Dev, at)
 		r, err := Check(legs)
@@ -201,9 +202,9 @@ func TestOneSuperblockBroken(t *testing.T) {
 // A superblock that is newer than the other, and valid, wins.
 func TestNewerSuperblockWins(t *testing.T) {
 	legs := formatted(t, 1)
-	old := get(t, legs[0].Dev, superOffset, BlockSize)
+	old := get(t, legs[0].Dev, ondisk.HeadOffset, BlockSize)
 	used(t, legs)
-	put(t, legs[0].Dev, superOffset, old)
+	put(t, legs[0].Dev, ondisk.HeadOffset, old)
 	m := open(t, legs, Options{Manual: true})
 	if g := m.Status().Generation; g != 6 {
 		t.Errorf("generation is %d, want 6: the newer superblock had 4", g)
@@ -248,12 +249,12 @@ func TestFormatRefuses(t *testing.T) {
 // A torn log block is no error; two torn slots make their regions dirty.
 func TestTornLog(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion, guard.None, 0)
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 3*testRegion, []byte("x")) // the third write of the block: slot 1
 	m.Abandon()
-	wipe(t, legs[0].Dev, g.logOff()+logSlotOffset(0, 0))
-	wipe(t, legs[1].Dev, g.logOff()+logSlotOffset(0, 0))
+	wipe(t, legs[0].Dev, g.LogOff()+ondisk.LogSlotOffset(0, 0))
+	wipe(t, legs[1].Dev, g.LogOff()+ondisk.LogSlotOffset(0, 0))
 	var log bytes.Buffer
 	m = open(t, legs, logged(&log))
 	if c := m.Status().Regions; c.MaybeDirty != 1 || strings.Contains(log.String(), "level=WARN") {
@@ -261,7 +262,7 @@ func TestTornLog(t *testing.T) {
 	}
 	m.Abandon()
 	for slot := range uint64(2) {
-		wipe(t, legs[1].Dev, g.logOff()+logSlotOffset(0, slot))
+		wipe(t, legs[1].Dev, g.LogOff()+ondisk.LogSlotOffset(0, slot))
 	}
 	m = open(t, legs, logged(&log))
 	if c := m.Status(); c.Regions.MaybeDirty != 16 || c.Resync.RegionsLeft != 16 {
@@ -275,13 +276,13 @@ func TestTornLog(t *testing.T) {
 // A slot that cannot be read takes none of the others with it.
 func TestBadSectorInTheLog(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion, guard.None, 0)
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 3*testRegion, []byte("x")) // the third write of the block: slot 1
 	m.Abandon()
 	front, faults := faulty(legs)
 	for _, f := range faults {
-		f.Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: BlockSize, Forever: true, Err: device.ErrIO})
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: g.LogOff(), Len: BlockSize, Forever: true, Err: device.ErrIO})
 	}
 	var log bytes.Buffer
 	m = open(t, front, logged(&log))

@@ -1,6 +1,9 @@
 package mirror
 
-import "holdfast.dev/holdfast/internal/seam"
+import (
+	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
+)
 
 // store lends what is dear to make, and keeps what comes back for the next.
 type store[T any] struct {
@@ -39,5 +42,5 @@ func (m *Mirror) makeStores() {
 	m.fans.fresh = func() *fanout { return newFanout(m) }
 	m.spreads.fresh = func() *spread { return &spread{m: m} }
 	m.menders.fresh, m.menders.kept = func() *mender { return newMender(m) }, keptMenders
-	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(alignedBytes(BlockSize)) }
+	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(ondisk.AlignedBytes(BlockSize)) }
 }

@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 const (
@@ -70,48 +71,48 @@ func Check(legs []Leg) (Report, error) {
 		r.problem("%v", err)
 		return r, nil
 	}
-	r.Pool = a.newest.sb.pool.String()
+	r.Pool = a.newest.sb.Pool.String()
 	r.checkMembers(a)
 	dirty := r.checkLogs(a)
 	r.checkRing(a)
-	if a.roll.in.len() > 1 || a.newest.sb.geometry.guards != guard.None {
+	if a.roll.in.len() > 1 || a.newest.sb.Geometry.Guards != guard.None {
 		r.compare(a, dirty)
 	}
 	return r, nil
 }
 
 func (r *Report) checkCopies(f *found) {
-	if c := f.copies.broken(); c != nil {
-		r.problem("%s: superblock at %d: %v; the other serves", f.Name, c.off, c.err)
-	} else if !f.copies.settled() {
+	if c := f.copies.Broken(); c != nil {
+		r.problem("%s: superblock at %d: %v; the other serves", f.Name, c.Off, c.Err)
+	} else if !f.copies.Settled() {
 		r.note("%s: the two superblocks differ: an update was interrupted", f.Name)
 	}
 }
 
 func (r *Report) checkMembers(a *assembly) {
 	top := a.newest.sb
-	for i, m := range top.members {
+	for i, m := range top.Members {
 		switch {
-		case m.state == Failed:
-			r.problem("leg %d (%s) is listed as failed: the pool is degraded", i, m.leg)
+		case m.State == Failed:
+			r.problem("leg %d (%s) is listed as failed: the pool is degraded", i, m.Leg)
 		case a.gone.has(i):
-			r.problem("leg %d (%s) is listed as %s and was not given", i, m.leg, m.state)
-		case m.state == Joining:
-			r.problem("leg %d (%s) is joining: it does not hold everything yet", i, m.leg)
+			r.problem("leg %d (%s) is listed as %s and was not given", i, m.Leg, m.State)
+		case m.State == Joining:
+			r.problem("leg %d (%s) is joining: it does not hold everything yet", i, m.Leg)
 		}
 	}
 	for _, s := range a.strangers {
 		r.note("%s: %v", s.Name, s.why)
 	}
-	if top.state != poolClean {
+	if top.State != ondisk.PoolClean {
 		r.note("the pool was not closed: it is open, or was when it stopped")
 	}
 }
 
 // checkLogs reads the legs' region logs and returns their union.
 func (r *Report) checkLogs(a *assembly) []uint64 {
-	g := &a.newest.sb.geometry
-	bits := make([]uint64, logBlocks(g.regions())*logWords)
+	g := &a.newest.sb.Geometry
+	bits := make([]uint64, ondisk.LogBlocks(g.Regions())*ondisk.LogWords)
 	for i, f := range a.byIndex {
 		if !a.roll.targets().has(i) {
 			continue
@@ -121,7 +122,7 @@ func (r *Report) checkLogs(a *assembly) []uint64 {
 			r.problem("%s: region log block %d: neither slot can be read; its regions count as dirty", f.Name, b)
 		}
 	}
-	r.Regions, r.DirtyRegions = g.regions(), countBits(bits)
+	r.Regions, r.DirtyRegions = g.Regions(), countBits(bits)
 	if r.DirtyRegions > 0 {
 		r.note("%d of %d regions are dirty and were not compared", r.DirtyRegions, r.Regions)
 	}
@@ -131,7 +132,7 @@ func (r *Report) checkLogs(a *assembly) []uint64 {
 // checkRing reads the journal of the legs in sync.
 func (r *Report) checkRing(a *assembly) {
 	sb := a.newest.sb
-	if !sb.geometry.journal {
+	if !sb.Geometry.Journal {
 		return
 	}
 	var legs []*found
@@ -141,7 +142,7 @@ func (r *Report) checkRing(a *assembly) {
 			legs, devices = append(legs, f), append(devices, f.Dev)
 		}
 	}
-	rec, err := journal.Scan(sb.geometry.journalConfig(sb.pool), devices)
+	rec, err := journal.Scan(sb.Geometry.JournalConfig(sb.Pool), devices)
 	if err != nil {
 		r.problem("journal: %v", err)
 		return
@@ -161,19 +162,19 @@ func (r *Report) checkRing(a *assembly) {
 
 // compare compares the legs in the regions that are not dirty.
 func (r *Report) compare(a *assembly, dirty []uint64) {
-	g := &a.newest.sb.geometry
+	g := &a.newest.sb.Geometry
 	var legs []*found
 	for i, f := range a.byIndex {
 		if a.roll.in.has(i) {
 			legs = append(legs, f)
 		}
 	}
-	most := int(min(checkPiece, g.regionSize))
-	want, got := alignedBytes(most), alignedBytes(most)
-	for off := int64(0); off < g.dataSize; {
-		n := min(checkPiece, g.dataSize-off, g.regionSize-off&(g.regionSize-1))
-		if !hasBit(dirty, int(off>>g.shift())) && !unused(legs, g, off, n) {
-			r.comparePiece(legs, g.dataOff(), off, want[:n], got[:n])
+	most := int(min(checkPiece, g.RegionSize))
+	want, got := ondisk.AlignedBytes(most), ondisk.AlignedBytes(most)
+	for off := int64(0); off < g.DataSize; {
+		n := min(checkPiece, g.DataSize-off, g.RegionSize-off&(g.RegionSize-1))
+		if !hasBit(dirty, int(off>>g.Shift())) && !unused(legs, g, off, n) {
+			r.comparePiece(legs, g.DataOff(), off, want[:n], got[:n])
 		}
 		off += n
 	}
@@ -208,16 +209,16 @@ func (r *Report) readPiece(f *found, base, off int64, p []byte, rotten []bool) b
 		r.problem("%s: %d bytes at %d of the data cannot be read: %v", f.Name, len(p), off, err)
 		return false
 	}
-	g := &f.sb.geometry
-	if g.guards == guard.None {
+	g := &f.sb.Geometry
+	if g.Guards == guard.None {
 		return true
 	}
 	tuples := make([]byte, len(p)/BlockSize*guard.TupleSize)
-	if _, err := f.Dev.ReadAt(tuples, g.areas[areaGuards].off+off/BlockSize*guard.TupleSize); err != nil {
+	if _, err := f.Dev.ReadAt(tuples, g.Areas[ondisk.AreaGuards].Off+off/BlockSize*guard.TupleSize); err != nil {
 		r.problem("%s: the guards of %d bytes at %d of the data cannot be read: %v", f.Name, len(p), off, err)
 		return true
 	}
-	binding := guard.NewBinding(g.guards, f.sb.pool)
+	binding := guard.NewBinding(g.Guards, f.sb.Pool)
 	for i := range len(p) / BlockSize {
 		t, at := guard.Tuple(tuples[i*guard.TupleSize:]), off+int64(i)*BlockSize
 		if !binding.Holds(t, uint64(at/BlockSize), p[i*BlockSize:][:BlockSize]) {
@@ -238,9 +239,9 @@ func differing(a, b []byte, named []bool) (n int) {
 }
 
 // unused says whether a range of the data is a hole, and its guards are.
-func unused(legs []*found, g *geometry, off, n int64) bool {
-	return allHoles(legs, g.dataOff()+off, n) &&
-		(g.guards == guard.None || allHoles(legs, g.areas[areaGuards].off+off/BlockSize*guard.TupleSize, n/BlockSize*guard.TupleSize))
+func unused(legs []*found, g *ondisk.Geometry, off, n int64) bool {
+	return allHoles(legs, g.DataOff()+off, n) &&
+		(g.Guards == guard.None || allHoles(legs, g.Areas[ondisk.AreaGuards].Off+off/BlockSize*guard.TupleSize, n/BlockSize*guard.TupleSize))
 }
 
 // allHoles says whether the range is known to read as zeros on every leg.

@@ -8,6 +8,7 @@ import (
 
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // A rotten block is named once, with the leg that has it; two legs that each rot
@@ -17,14 +18,14 @@ func TestCheckNamesRotOnce(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
 	legs, _ := guarded(t, 3, guard.CRC32C, r)
 	g := geometryOf(t, legs[0])
-	at := func(block int64) int64 { return g.dataOff() + block*BlockSize }
-	old, oldTuple := get(t, legs[2].Dev, at(50), BlockSize), get(t, legs[2].Dev, g.areas[areaGuards].off+50*guard.TupleSize, guard.TupleSize)
+	at := func(block int64) int64 { return g.DataOff() + block*BlockSize }
+	old, oldTuple := get(t, legs[2].Dev, at(50), BlockSize), get(t, legs[2].Dev, g.Areas[ondisk.AreaGuards].Off+50*guard.TupleSize, guard.TupleSize)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 50*BlockSize, noise(r, BlockSize))
 	must(t, m.Close())
 
 	put(t, legs[2].Dev, at(50), old) // a lost write, with its guard
-	put(t, legs[2].Dev, g.areas[areaGuards].off+50*guard.TupleSize, oldTuple)
+	put(t, legs[2].Dev, g.Areas[ondisk.AreaGuards].Off+50*guard.TupleSize, oldTuple)
 	spoils[0].do(t, r, legs[0], g, 10)
 	spoils[0].do(t, r, legs[1], g, 20)
 	spoils[0].do(t, r, legs[1], g, 21)
@@ -56,8 +57,8 @@ func TestWithoutNobody(t *testing.T) {
 	if b := geometryOf(t, legs[0]); *a != *b {
 		t.Error("a pool that was refused was changed")
 	}
-	c := readCopies(legs[1].Dev)
-	for _, name := range []string{"b", strings.ToUpper(c.best().leg.String())} {
+	c := ondisk.ReadCopies(legs[1].Dev)
+	for _, name := range []string{"b", strings.ToUpper(c.Best().Leg.String())} {
 		m := open(t, legs, Options{Manual: true, Without: []string{name}})
 		if st := m.Status().Legs[1].State; st != Failed {
 			t.Errorf("without %s it is %v", name, st)

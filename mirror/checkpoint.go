@@ -96,7 +96,7 @@ func (m *Mirror) checkpoint(n int64) (freed bool, err error) {
 // What it takes home may be durable nowhere: that is what the bits of the regions
 // are for. Requires ring.emptying.
 func (m *Mirror) drain() error {
-	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
+	h := m.ranges.Acquire(0, m.geo.DataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	_, err := m.drainHeld()
 	return err

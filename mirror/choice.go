@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/internal/eventlog"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // ChoiceError is a refusal that a person may override by naming legs: in
@@ -30,7 +31,7 @@ func isNamed(s string, leg uuid.UUID, name string) bool {
 	return strings.EqualFold(s, leg.String()) || s == name && name != ""
 }
 
-func (f *found) isNamed(s string) bool { return isNamed(s, f.sb.leg, f.Name) }
+func (f *found) isNamed(s string) bool { return isNamed(s, f.sb.Leg, f.Name) }
 
 // wentOn says whether a leg that top lists as failed was used after that, in a
 // pool that had failed the legs of top, and may so hold what they lack.
@@ -38,13 +39,13 @@ func (f *found) isNamed(s string) bool { return isNamed(s, f.sb.leg, f.Name) }
 // The first change that such a pool can make without them is at the earliest the
 // one numbered like their failing it, and lists one of them as not in sync. A
 // leg that was merely ahead by an interrupted change still lists all.
-func (f *found) wentOn(top *superblock) bool {
-	since := top.members[f.sb.index].since
-	if f.sb.used != since {
-		return f.sb.used > since
+func (f *found) wentOn(top *ondisk.Superblock) bool {
+	since := top.Members[f.sb.Index].Since
+	if f.sb.Used != since {
+		return f.sb.Used > since
 	}
-	for i, v := range top.members {
-		if v.state == InSync && (i >= len(f.sb.members) || f.sb.members[i].leg != v.leg || f.sb.members[i].state != InSync) {
+	for i, v := range top.Members {
+		if v.State == InSync && (i >= len(f.sb.Members) || f.sb.Members[i].Leg != v.Leg || f.sb.Members[i].State != InSync) {
 			return true
 		}
 	}
@@ -55,18 +56,18 @@ func (f *found) wentOn(top *superblock) bool {
 func (a *assembly) missingError(missing legMask) error {
 	top := a.newest.sb
 	var names, uuids []string
-	for i, v := range top.members {
+	for i, v := range top.Members {
 		if missing.has(i) {
-			names = append(names, fmt.Sprintf("leg %d (%s)", i, v.leg))
-			uuids = append(uuids, v.leg.String())
+			names = append(names, fmt.Sprintf("leg %d (%s)", i, v.Leg))
+			uuids = append(uuids, v.Leg.String())
 		}
 	}
 	why := "the pool was not closed cleanly, so what is missing may hold later writes"
-	if top.state == poolClean {
+	if top.State == ondisk.PoolClean {
 		why = "if it was used since without those given, it holds later writes"
 	}
 	return &ChoiceError{fmt.Errorf("%w: %s of pool %s was not given, and was in sync with %s: give it too; %s",
-		ErrMissing, strings.Join(names, ", "), top.pool, a.newest.Name, why), uuids}
+		ErrMissing, strings.Join(names, ", "), top.Pool, a.newest.Name, why), uuids}
 }
 
 // giveUp is the part of opening's first change that says which legs are not
@@ -75,13 +76,13 @@ func (m *Mirror) giveUp(a *assembly) {
 	view := m.members.view
 	for i := range view {
 		switch {
-		case a.gone.has(i) && view[i].state != Failed:
+		case a.gone.has(i) && view[i].State != Failed:
 			m.mark(i, Failed)
-		case a.promote && view[i].state == Joining:
+		case a.promote && view[i].State == Joining:
 			m.mark(i, InSync)
 		}
-		if view[i].state == Failed {
-			view[i].since = max(view[i].since, a.deny[i])
+		if view[i].State == Failed {
+			view[i].Since = max(view[i].Since, a.deny[i])
 		}
 	}
 	m.members.absent = 0
@@ -120,8 +121,8 @@ func (a *assembly) mayBeClosed(without []string) (closed [MaxLegs]legMask) {
 		if f == nil || !a.roll.in.has(i) {
 			continue
 		}
-		for k, v := range f.sb.members {
-			if v.state == InSync && !slices.ContainsFunc(without, func(s string) bool { return isNamed(s, v.leg, "") }) {
+		for k, v := range f.sb.Members {
+			if v.State == InSync && !slices.ContainsFunc(without, func(s string) bool { return isNamed(s, v.Leg, "") }) {
 				closed[i] |= 1 << k
 			}
 		}

@@ -3,6 +3,8 @@ package mirror
 import (
 	"bytes"
 	"fmt"
+
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // equalLegs checks H3 on the legs themselves, and that a clean close leaves
@@ -15,7 +17,7 @@ func (c *crash) equalLegs(want []byte) error {
 		}
 		got := make([]byte, len(want))
 		leg := c.m.leg(l.Index)
-		if _, err := leg.dev.ReadAt(got, c.m.geo.dataOff()); err != nil {
+		if _, err := leg.dev.ReadAt(got, c.m.geo.DataOff()); err != nil {
 			return err
 		}
 		if !bytes.Equal(got, want) {
@@ -42,10 +44,10 @@ func (c *crash) equalLegs(want []byte) error {
 
 // equalGuards checks that the legs of a closed pool hold the same guards.
 func (c *crash) equalGuards(legs []*leg) error {
-	a := c.m.geo.areas[areaGuards]
-	want, got := make([]byte, a.len), make([]byte, a.len)
+	a := c.m.geo.Areas[ondisk.AreaGuards]
+	want, got := make([]byte, a.Len), make([]byte, a.Len)
 	for i, l := range legs {
-		if _, err := l.dev.ReadAt(got, a.off); err != nil {
+		if _, err := l.dev.ReadAt(got, a.Off); err != nil {
 			return err
 		}
 		if i == 0 {

@@ -11,6 +11,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // maxDisks bounds how many devices a life uses up.
@@ -70,19 +71,19 @@ func (c *crash) known() []*powercut.Disk {
 
 // listed returns the disks that the newest superblock lists.
 func listed(disks []*powercut.Disk) []*powercut.Disk {
-	var top *superblock
-	of := map[*powercut.Disk]*superblock{}
+	var top *ondisk.Superblock
+	of := map[*powercut.Disk]*ondisk.Superblock{}
 	for _, d := range disks {
-		cs := readCopies(kept{d})
-		of[d] = cs.best()
-		if sb := of[d]; sb != nil && (top == nil || sb.generation > top.generation) {
+		cs := ondisk.ReadCopies(kept{d})
+		of[d] = cs.Best()
+		if sb := of[d]; sb != nil && (top == nil || sb.Generation > top.Generation) {
 			top = sb
 		}
 	}
 	if top == nil {
 		return disks[:MaxLegs] // the power is off
 	}
-	return slices.DeleteFunc(disks, func(d *powercut.Disk) bool { return of[d] == nil || !top.lists(of[d]) })
+	return slices.DeleteFunc(disks, func(d *powercut.Disk) bool { return of[d] == nil || !top.Lists(of[d]) })
 }
 
 // openAll opens the pool with every disk that it has.
@@ -221,8 +222,8 @@ func (c *crash) isMember(d *powercut.Disk) bool {
 // named returns the disk that is a leg.
 func (c *crash) named(id string) *powercut.Disk {
 	for _, d := range c.disks {
-		cs := readCopies(kept{d})
-		if sb := cs.best(); sb != nil && sb.leg.String() == id {
+		cs := ondisk.ReadCopies(kept{d})
+		if sb := cs.Best(); sb != nil && sb.Leg.String() == id {
 			return d
 		}
 	}

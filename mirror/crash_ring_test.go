@@ -6,6 +6,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/powercut"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // crashRings are the sizes of the journals: none, the least, which takes one block
@@ -21,7 +22,7 @@ func (c *crash) batch() error {
 	for range 1 + c.rng.IntN(6) {
 		first := end + c.rng.IntN(24)
 		if c.rng.IntN(3) > 0 {
-			first = int(roundUp(int64(first), 8))
+			first = int(ondisk.RoundUp(int64(first), 8))
 		}
 		n := []int{1, 3, 8, 8, 8, 16}[c.rng.IntN(6)]
 		if end = first + n; end > crashSectors {
@@ -105,23 +106,23 @@ func sumsOf(p []byte) (sums []uint32) {
 // it has everything that was acknowledged.
 func (c *crash) forced() error {
 	given := listed(c.known())
-	var top *superblock
+	var top *ondisk.Superblock
 	for _, d := range given {
-		if cs := readCopies(kept{d}); top == nil || cs.best() != nil && cs.best().generation > top.generation {
-			top = cs.best()
+		if cs := ondisk.ReadCopies(kept{d}); top == nil || cs.Best() != nil && cs.Best().Generation > top.Generation {
+			top = cs.Best()
 		}
 	}
 	d := given[c.rng.IntN(len(given))]
-	cs := readCopies(kept{d})
+	cs := ondisk.ReadCopies(kept{d})
 	one := c.alone()
 	one.life = false
-	sb := cs.best()
-	if sb == nil || !top.lists(sb) || top.members[sb.index].state != InSync {
+	sb := cs.Best()
+	if sb == nil || !top.Lists(sb) || top.Members[sb.Index].State != InSync {
 		return nil
 	}
-	for _, v := range sb.members {
-		if v.leg != sb.leg && v.state != Removed {
-			one.without = append(one.without, v.leg.String())
+	for _, v := range sb.Members {
+		if v.Leg != sb.Leg && v.State != Removed {
+			one.without = append(one.without, v.Leg.String())
 		}
 	}
 	on := new(powercut.Supply)

@@ -11,6 +11,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 var (
@@ -73,7 +74,7 @@ type crash struct {
 
 	// dataOff and ring are where legs have data and journal.
 	dataOff int64
-	ring    area
+	ring    ondisk.Area
 
 	// mode is what goes to the journal; chosen at each opening if empty.
 	mode JournalMode
@@ -100,9 +101,9 @@ func runCrash(c *crash, all []bases) error {
 		d.Survivor(on, c.rng, powercut.Nothing)
 	}
 	c.disks = on.Disks()
-	cs := readCopies(c.disks[0])
-	g := cs.best().geometry
-	c.dataOff, c.ring = g.dataOff(), g.areas[areaJournal]
+	cs := ondisk.ReadCopies(c.disks[0])
+	g := cs.Best().Geometry
+	c.dataOff, c.ring = g.DataOff(), g.Areas[ondisk.AreaJournal]
 	for range 1 + c.rng.IntN(3) {
 		on := c.disks[0].Supply()
 		on.CutAfter(1 + c.rng.IntN([]int{12, 40, 100}[c.rng.IntN(3)]))
@@ -185,11 +186,11 @@ func (c *crash) addFault(f *faultdev.Device) {
 		Err: device.ErrIO, Short: int64(c.rng.IntN(4)) * device.SectorSize})
 	if c.rng.IntN(2) == 0 {
 		// Reads of data only: a superblock that cannot be read is no crash.
-		at := area{off: c.dataOff, len: crashData}
+		at := ondisk.Area{Off: c.dataOff, Len: crashData}
 		if c.rng.IntN(3) == 0 {
 			at = c.ring
 		}
-		f.Add(faultdev.Rule{On: faultdev.Read, Off: at.off, Len: at.len, Nth: 1 + c.rng.IntN(20), Forever: c.rng.IntN(2) == 0, Err: device.ErrIO})
+		f.Add(faultdev.Rule{On: faultdev.Read, Off: at.Off, Len: at.Len, Nth: 1 + c.rng.IntN(20), Forever: c.rng.IntN(2) == 0, Err: device.ErrIO})
 	}
 }
 

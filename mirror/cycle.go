@@ -127,7 +127,7 @@ func (m *Mirror) settleRegions(candidates []run) error {
 // byteRange returns the part of the data area that regions stand for.
 func (m *Mirror) byteRange(c run) (off, n int64) {
 	off = int64(c.first) << m.regions.shift
-	return off, min(int64(c.last+1)<<m.regions.shift, m.geo.dataSize) - off
+	return off, min(int64(c.last+1)<<m.regions.shift, m.geo.DataSize) - off
 }
 
 // helper is the background task that runs the cycle.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // mayDiffer returns the bits of the regions in which a device may hold other
@@ -20,11 +21,11 @@ func (m *Mirror) mayDiffer(given Leg) ([]uint64, error) {
 		}
 		return true
 	}
-	if err := m.Extents(0, m.geo.dataSize, func(e device.Extent) bool { return note(e, 0) }); err != nil {
+	if err := m.Extents(0, m.geo.DataSize, func(e device.Extent) bool { return note(e, 0) }); err != nil {
 		return nil, err
 	}
-	base := m.geo.dataOff()
-	err := device.Extents(given.Dev, base, m.geo.dataSize, func(e device.Extent) bool { return note(e, base) })
+	base := m.geo.DataOff()
+	err := device.Extents(given.Dev, base, m.geo.DataSize, func(e device.Extent) bool { return note(e, base) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", given.Name, err)
 	}
@@ -38,14 +39,14 @@ func (m *Mirror) noteGuarded(bits []uint64) error {
 	if !m.guards.on() {
 		return nil
 	}
-	a := m.geo.areas[areaGuards]
+	a := m.geo.Areas[ondisk.AreaGuards]
 	var err error
 	for left := m.inSync(); left != 0; {
 		l := m.leg(left.first())
 		left &= left - 1
 		var failed error
-		err = device.Extents(l.dev, a.off, a.len, func(e device.Extent) bool {
-			for at := (e.Off - a.off) / BlockSize; !e.Hole && failed == nil && at*BlockSize < e.Off+e.Len-a.off; at++ {
+		err = device.Extents(l.dev, a.Off, a.Len, func(e device.Extent) bool {
+			for at := (e.Off - a.Off) / BlockSize; !e.Hole && failed == nil && at*BlockSize < e.Off+e.Len-a.Off; at++ {
 				failed = m.noteTuples(bits, at*guardSpan)
 			}
 			return failed == nil
@@ -60,9 +61,9 @@ func (m *Mirror) noteGuarded(bits []uint64) error {
 
 // noteTuples does so for the data from off on that has its guards in one block.
 func (m *Mirror) noteTuples(bits []uint64, off int64) error {
-	for end := min(off+guardSpan, m.geo.dataSize); off < end; {
+	for end := min(off+guardSpan, m.geo.DataSize); off < end; {
 		region, _ := m.regions.span(off, 1)
-		n := min(end-off, m.geo.regionSize-off%m.geo.regionSize)
+		n := min(end-off, m.geo.RegionSize-off%m.geo.RegionSize)
 		if !hasBit(bits, region) {
 			known, err := m.guards.knows(off, n)
 			if err != nil {

@@ -1,5 +1,7 @@
 // Package mirror keeps the same bytes on one to four devices, the legs of a
-// pool, and knows after a crash where they may differ.
+// pool, and knows after a crash where they may differ. Package ondisk has what a
+// leg holds besides data: where things lie on it, its two superblocks, and the
+// blocks of the region log.
 //
 // # What holds
 //
@@ -33,13 +35,13 @@
 // since its last write ended; every leg of the pool is in sync or joining; and it
 // does not await resync. Clearing may be late or lost and does no harm.
 //
-// Each block of the log has two slots, written in turn with rising sequence
-// numbers, and each write is flushed before the block is written again. So when
-// a write is torn, the other slot is whole, durable, and the version before. That
-// version has every bit that anybody relies on: a bit counts as durable only
-// when the write that sets it is, and stops counting when a write that clears
-// it is issued (regions.disk). A write that failed leaves its slot undecided;
-// the next goes to the same slot.
+// Each write of a block of the log goes to the other of its two slots (package
+// ondisk), and is flushed before the block is written again. So when a write is
+// torn, the other slot is whole, durable, and the version before. That version has
+// every bit that anybody relies on: a bit counts as durable only when the write
+// that sets it is, and stops counting when a write that clears it is issued
+// (regions.disk). A write that failed leaves its slot undecided; the next goes to
+// the same slot.
 //
 // After a crash the union of all logs counts. It is written back to every leg
 // before the pool opens.
@@ -146,8 +148,8 @@
 // What generations cannot tell: a leg copied while the pool was open, and put
 // back before the next opening or after a crash.
 //
-// A leg's two superblocks are written one after the other, the worse first, with
-// a flush between; a broken one is written anew at open.
+// What one leg can tell never gets older: package ondisk says why. Of its two
+// superblocks a broken one is written anew at open.
 //
 // # The life of a leg
 //
@@ -180,9 +182,9 @@
 //
 // Each member has the generation of its state. A failed leg was used without the
 // others afterwards, in a pool that had failed them, exactly if data may have been
-// written in it (superblock.used) in that generation or later; in that very one
-// only if it also lists a leg in sync as not so. Such legs have diverged: which of
-// them counts only a person can say, by naming one to do without. That sets the
+// written in it (ondisk.Superblock.Used) in that generation or later; in that very
+// one only if it also lists a leg in sync as not so. Such legs have diverged: which
+// of them counts only a person can say, by naming one to do without. That sets the
 // generation up to which its word is denied. Attaching one by force copies the
 // regions that its own log names too.
 //

@@ -3,6 +3,8 @@ package mirror
 import (
 	"errors"
 	"fmt"
+
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // The sentinels that the mirror's errors wrap. Errors of a leg's device are
@@ -15,7 +17,7 @@ var (
 	// ErrInUse says that a leg to be formatted already belongs to a pool.
 	ErrInUse = errors.New("leg is already in use")
 	// ErrCorrupt says that what a leg holds cannot be trusted.
-	ErrCorrupt = errors.New("leg is damaged")
+	ErrCorrupt = ondisk.ErrCorrupt
 	// ErrForeign says that a leg does not belong with the others.
 	ErrForeign = errors.New("leg belongs to another pool")
 	// ErrDuplicate says that one leg was given more than once.
@@ -36,7 +38,7 @@ var (
 	// ErrTooMany says that a pool has as many legs as it can.
 	ErrTooMany = errors.New("too many legs")
 	// ErrUnsupported says that a leg uses features this program does not know.
-	ErrUnsupported = errors.New("leg uses unknown features")
+	ErrUnsupported = ondisk.ErrUnsupported
 	// ErrJournal says that something which was flushed was in the journal, and can
 	// be read from no leg.
 	ErrJournal = errors.New("journal cannot be read whole")

@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // legMask is a set of legs, one bit each.
@@ -165,10 +166,10 @@ func (f *fanout) wait() {
 // do does the operation on one leg.
 func (f *fanout) do(i int) error {
 	l := f.m.leg(i)
-	at := f.m.geo.dataOff() + f.off
-	guards := f.m.geo.areas[areaGuards]
+	at := f.m.geo.DataOff() + f.off
+	guards := f.m.geo.Areas[ondisk.AreaGuards]
 	if f.op == opUnguard {
-		at = guards.off + f.off
+		at = guards.Off + f.off
 	}
 	seam.Point(f.op.point(), uint64(at))
 	var err error
@@ -201,7 +202,7 @@ func (f *fanout) do(i int) error {
 			err = l.flush()
 		}
 	case opRecord:
-		err = writeCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
+		err = ondisk.WriteCopies(l.dev, l.flush, &l.sb, &l.worse, l.buf)
 	}
 	if err != nil {
 		f.m.charge(l, &l.writeErrors, f.op.String(), at, f.n, err)

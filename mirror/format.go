@@ -8,6 +8,23 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
+)
+
+// What bounds a pool, and can be asked for.
+const (
+	// BlockSize is the unit of metadata and of comparing legs, in bytes.
+	BlockSize = ondisk.BlockSize
+	// MaxLegs is how many copies a pool can have.
+	MaxLegs = ondisk.MaxLegs
+	// MinRegionSize and MaxRegionSize bound a region, in bytes.
+	MinRegionSize = ondisk.MinRegionSize
+	MaxRegionSize = ondisk.MaxRegionSize
+	// DefaultRegionSize is that of a region where nothing else was asked for, in
+	// bytes, unless the pool is large.
+	DefaultRegionSize = ondisk.DefaultRegionSize
+	// NoJournal asks for a pool without one.
+	NoJournal = ondisk.NoJournal
 )
 
 // Leg is a device that is to be, or is, one copy of a pool.
@@ -35,10 +52,10 @@ type FormatOptions struct {
 // LegSize returns the size in bytes that a leg must have to hold data bytes,
 // with a journal of the size that is the rule, or none. It depends neither on the
 // size of the regions nor on the kind of the guards.
-func LegSize(data int64) int64 { return legSizeFor(data, 0) }
+func LegSize(data int64) int64 { return ondisk.LegSize(data, 0) }
 
 // LegSizeWith is LegSize with a journal of so many bytes.
-func LegSizeWith(data, journal int64) int64 { return legSizeFor(data, journal) }
+func LegSizeWith(data, journal int64) int64 { return ondisk.LegSize(data, journal) }
 
 // Format makes a pool of the legs. It refuses legs that already belong to one.
 //
@@ -54,9 +71,9 @@ func Format(legs []Leg, o FormatOptions) error {
 		return err
 	}
 	for _, l := range legs {
-		c := readCopies(l.Dev)
-		if sb := c.best(); sb != nil {
-			return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that pool is not needed", ErrInUse, l.Name, sb.index, sb.pool)
+		c := ondisk.ReadCopies(l.Dev)
+		if sb := c.Best(); sb != nil {
+			return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that pool is not needed", ErrInUse, l.Name, sb.Index, sb.Pool)
 		}
 	}
 	unequal, err := unequalRegions(legs, &g)
@@ -69,7 +86,7 @@ func Format(legs []Leg, o FormatOptions) error {
 		return err
 	}
 	for i := range supers {
-		supers[i].unsettled = countBits(unequal) > 0
+		supers[i].Unsettled = countBits(unequal) > 0
 	}
 	for i, l := range legs {
 		if err := formatLeg(l, &supers[i], unequal, ring); err != nil {
@@ -79,7 +96,7 @@ func Format(legs []Leg, o FormatOptions) error {
 	return nil
 }
 
-func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
+func pickGeometry(legs []Leg, o FormatOptions) (ondisk.Geometry, error) {
 	smallest := legs[0]
 	for _, l := range legs {
 		if l.Dev.Size() < smallest.Dev.Size() {
@@ -88,36 +105,36 @@ func pickGeometry(legs []Leg, o FormatOptions) (geometry, error) {
 	}
 	size := o.Size
 	if size == 0 {
-		size = min(dataFor(smallest.Dev.Size(), o.Journal), maxDataSize)
+		size = min(ondisk.DataFor(smallest.Dev.Size(), o.Journal), ondisk.MaxDataSize)
 		if size == 0 {
-			return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), legSizeFor(BlockSize, o.Journal))
+			return ondisk.Geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg takes at least %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), ondisk.LegSize(BlockSize, o.Journal))
 		}
 	}
-	if size < 0 || size > maxDataSize || size%BlockSize != 0 {
-		return geometry{}, fmt.Errorf("%w: data size %d is not a multiple of %d up to %d", ErrInvalid, size, BlockSize, int64(maxDataSize))
+	if size < 0 || size > ondisk.MaxDataSize || size%BlockSize != 0 {
+		return ondisk.Geometry{}, fmt.Errorf("%w: data size %d is not a multiple of %d up to %d", ErrInvalid, size, BlockSize, int64(ondisk.MaxDataSize))
 	}
-	regionSize, err := pickRegionSize(o.RegionSize, size)
+	regionSize, err := ondisk.PickRegionSize(o.RegionSize, size)
 	if err != nil {
-		return geometry{}, fmt.Errorf("%w: %v", ErrInvalid, err)
+		return ondisk.Geometry{}, fmt.Errorf("%w: %v", ErrInvalid, err)
 	}
-	if need := legSizeFor(size, o.Journal); smallest.Dev.Size() < need {
-		return geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, need)
+	if need := ondisk.LegSize(size, o.Journal); smallest.Dev.Size() < need {
+		return ondisk.Geometry{}, fmt.Errorf("%w: %s is %d bytes, and a leg for %d bytes of data takes %d", ErrTooSmall, smallest.Name, smallest.Dev.Size(), size, need)
 	}
-	return newGeometry(size, regionSize, o.Guards, o.Journal), nil
+	return ondisk.NewGeometry(size, regionSize, o.Guards, o.Journal), nil
 }
 
 // unequalRegions returns the bits of the regions in which some leg holds data
 // and another might hold other data.
-func unequalRegions(legs []Leg, g *geometry) ([]uint64, error) {
-	bits := make([]uint64, logBlocks(g.regions())*logWords)
+func unequalRegions(legs []Leg, g *ondisk.Geometry) ([]uint64, error) {
+	bits := make([]uint64, ondisk.LogBlocks(g.Regions())*ondisk.LogWords)
 	if len(legs) == 1 {
 		return bits, nil
 	}
 	for _, l := range legs {
-		err := device.Extents(l.Dev, g.dataOff(), g.dataSize, func(e device.Extent) bool {
+		err := device.Extents(l.Dev, g.DataOff(), g.DataSize, func(e device.Extent) bool {
 			if !e.Hole && e.Len > 0 {
-				off := e.Off - g.dataOff()
-				for i := off >> g.shift(); i <= (off+e.Len-1)>>g.shift(); i++ {
+				off := e.Off - g.DataOff()
+				for i := off >> g.Shift(); i <= (off+e.Len-1)>>g.Shift(); i++ {
 					setBit(bits, int(i))
 				}
 			}
@@ -130,15 +147,15 @@ func unequalRegions(legs []Leg, g *geometry) ([]uint64, error) {
 	return bits, nil
 }
 
-func newSuperblocks(legs []Leg, g *geometry) []superblock {
-	supers := make([]superblock, len(legs))
-	members := make([]member, len(legs))
+func newSuperblocks(legs []Leg, g *ondisk.Geometry) []ondisk.Superblock {
+	supers := make([]ondisk.Superblock, len(legs))
+	members := make([]ondisk.Member, len(legs))
 	pool := uuid.New()
 	for i, l := range legs {
-		members[i] = member{leg: uuid.New(), state: InSync, since: 1}
-		supers[i] = superblock{
-			pool: pool, leg: members[i].leg, index: i, legSize: l.Dev.Size() / BlockSize * BlockSize,
-			generation: 1, used: 1, state: poolClean, geometry: *g, members: members,
+		members[i] = ondisk.Member{Leg: uuid.New(), State: InSync, Since: 1}
+		supers[i] = ondisk.Superblock{
+			Pool: pool, Leg: members[i].Leg, Index: i, LegSize: l.Dev.Size() / BlockSize * BlockSize,
+			Generation: 1, Used: 1, State: ondisk.PoolClean, Geometry: *g, Members: members,
 		}
 	}
 	return supers
@@ -146,8 +163,8 @@ func newSuperblocks(legs []Leg, g *geometry) []superblock {
 
 // formatLeg writes the log, and guards that know nothing, then the superblocks
 // that make them count.
-func formatLeg(l Leg, sb *superblock, unequal []uint64, ring []journal.Write) error {
-	if err := clearGuards(l.Dev, &sb.geometry); err != nil {
+func formatLeg(l Leg, sb *ondisk.Superblock, unequal []uint64, ring []journal.Write) error {
+	if err := clearGuards(l.Dev, &sb.Geometry); err != nil {
 		return err
 	}
 	for _, w := range ring {
@@ -155,11 +172,11 @@ func formatLeg(l Leg, sb *superblock, unequal []uint64, ring []journal.Write) er
 			return err
 		}
 	}
-	buf := alignedBytes(BlockSize)
-	for b := range len(unequal) / logWords {
+	buf := ondisk.AlignedBytes(BlockSize)
+	for b := range len(unequal) / ondisk.LogWords {
 		for seq := uint64(1); seq <= 2; seq++ {
-			encodeLogBlock(buf, sb.pool, b, seq, (*logBits)(unequal[b*logWords:]))
-			if _, err := l.Dev.WriteAt(buf, sb.geometry.logOff()+logSlotOffset(b, seq)); err != nil {
+			ondisk.EncodeLogBlock(buf, sb.Pool, b, seq, (*ondisk.LogBits)(unequal[b*ondisk.LogWords:]))
+			if _, err := l.Dev.WriteAt(buf, sb.Geometry.LogOff()+ondisk.LogSlotOffset(b, seq)); err != nil {
 				return err
 			}
 		}
@@ -168,16 +185,16 @@ func formatLeg(l Leg, sb *superblock, unequal []uint64, ring []journal.Write) er
 		return err
 	}
 	worse := 0
-	return writeCopies(l.Dev, l.Dev.Flush, sb, &worse, buf)
+	return ondisk.WriteCopies(l.Dev, l.Dev.Flush, sb, &worse, buf)
 }
 
 // emptyRing returns what makes an empty journal of a leg's area; nothing, if the
 // pool has none. It is the same for all legs of a pool.
-func emptyRing(sb *superblock) ([]journal.Write, error) {
-	if !sb.geometry.journal {
+func emptyRing(sb *ondisk.Superblock) ([]journal.Write, error) {
+	if !sb.Geometry.Journal {
 		return nil, nil
 	}
-	w, err := journal.Format(sb.geometry.journalConfig(sb.pool))
+	w, err := journal.Format(sb.Geometry.JournalConfig(sb.Pool))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -185,10 +202,10 @@ func emptyRing(sb *superblock) ([]journal.Write, error) {
 }
 
 // clearGuards makes guards that know nothing of a leg's guard area.
-func clearGuards(d device.Device, g *geometry) error {
-	if g.guards == guard.None {
+func clearGuards(d device.Device, g *ondisk.Geometry) error {
+	if g.Guards == guard.None {
 		return nil
 	}
-	a := g.areas[areaGuards]
-	return d.Discard(a.off, a.len)
+	a := g.Areas[ondisk.AreaGuards]
+	return d.Discard(a.Off, a.Len)
 }

@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // stagedBlocks is how many blocks of the guard area are written at a time: what
@@ -26,7 +27,7 @@ type staged struct {
 // load reads blocks from every leg in sync, and notes where these disagree. A block
 // that no leg can read has an error then.
 func (g *guards) load(blocks []*guardBlock) {
-	m, buf := g.m, alignedBytes(len(blocks)*BlockSize)
+	m, buf := g.m, ondisk.AlignedBytes(len(blocks)*BlockSize)
 	parts := make([]device.Part, len(blocks))
 	for k, b := range blocks {
 		parts[k] = device.Part{P: buf[k*BlockSize:][:BlockSize], Off: g.place(b.index)}
@@ -67,7 +68,9 @@ func (g *guards) load(blocks []*guardBlock) {
 }
 
 // place is where on a leg a block of the guard area is.
-func (g *guards) place(index int64) int64 { return g.m.geo.areas[areaGuards].off + index*BlockSize }
+func (g *guards) place(index int64) int64 {
+	return g.m.geo.Areas[ondisk.AreaGuards].Off + index*BlockSize
+}
 
 // readTuples reads a block of the guard area of a leg.
 func (m *Mirror) readTuples(i int, buf []byte, index int64) error {
@@ -127,7 +130,7 @@ func (g *guards) dirtyBlocks() []*guardBlock {
 // again.
 func (g *guards) stage(s *staged, blocks []*guardBlock) {
 	if s.buf == nil && len(blocks) > 0 {
-		s.buf = alignedBytes(int(min(stagedBlocks*BlockSize, g.m.geo.areas[areaGuards].len)))
+		s.buf = ondisk.AlignedBytes(int(min(stagedBlocks*BlockSize, g.m.geo.Areas[ondisk.AreaGuards].Len)))
 	}
 	s.parts = s.parts[:0]
 	g.mu.Lock()
@@ -169,12 +172,12 @@ func (s *staged) add(i int, off int64) {
 }
 
 // write writes what is staged to a leg.
-func (s *staged) write(l *leg, area area) error {
+func (s *staged) write(l *leg, area ondisk.Area) error {
 	if len(s.parts) == 0 {
 		return nil
 	}
 	first, last := &s.parts[0], &s.parts[len(s.parts)-1]
-	invariants.Check(first.Off >= area.off && last.Off+int64(len(last.P)) <= area.end(), "guards: staged from %d to %d", first.Off, last.Off)
+	invariants.Check(first.Off >= area.Off && last.Off+int64(len(last.P)) <= area.End(), "guards: staged from %d to %d", first.Off, last.Off)
 	if first == last {
 		return writeFull(l, first.P, first.Off)
 	}

@@ -58,7 +58,7 @@ type guardBlock struct {
 }
 
 func newGuards(m *Mirror) *guards {
-	g := &guards{m: m, kind: m.geo.guards, blocks: make(map[int64]*guardBlock)}
+	g := &guards{m: m, kind: m.geo.Guards, blocks: make(map[int64]*guardBlock)}
 	g.binding = guard.NewBinding(g.kind, m.pool)
 	g.loaded = seam.NewCond(&g.mu)
 	return g

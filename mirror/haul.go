@@ -7,6 +7,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 const (
@@ -66,7 +67,7 @@ func (h *haul) of(x *homing, n int) []byte {
 func (m *Mirror) readHaul(hs []homing) (n int) {
 	h := &m.ring.haul
 	if h.buf == nil {
-		h.buf = alignedBytes(int(min(haulMost, m.geo.areas[areaJournal].len)))
+		h.buf = ondisk.AlignedBytes(int(min(haulMost, m.geo.Areas[ondisk.AreaJournal].Len)))
 	}
 	if hs[0].off < 0 {
 		h.good = false
@@ -87,7 +88,7 @@ func (m *Mirror) readHaul(hs []homing) (n int) {
 }
 
 // end is where in the memory the last block of a leg ends that has any of a version.
-func (h *haul) end(x *homing) int { return int(roundUp(x.off+BlockSize-h.off, BlockSize)) }
+func (h *haul) end(x *homing) int { return int(ondisk.RoundUp(x.off+BlockSize-h.off, BlockSize)) }
 
 // readHomed sees to it that what the haul has of a version is as it was written, if
 // any leg has that.

@@ -13,18 +13,19 @@ import (
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // readers is a device that notes the lengths of what is read of an area.
 type readers struct {
 	device.Device
-	area    area
+	area    ondisk.Area
 	reads   []int
 	crooked int // are not whole blocks of the leg
 }
 
 func (r *readers) ReadAt(p []byte, off int64) (int, error) {
-	if off >= r.area.off && off < r.area.end() {
+	if off >= r.area.Off && off < r.area.End() {
 		r.reads = append(r.reads, len(p))
 		if off%BlockSize != 0 || len(p)%BlockSize != 0 {
 			r.crooked++
@@ -47,7 +48,7 @@ func haulPool(t *testing.T, kind guard.Kind) (*Mirror, []Leg, []*readers) {
 	}
 	m := open(t, front, Options{Manual: true})
 	for _, s := range seen {
-		s.area = m.geo.areas[areaJournal]
+		s.area = m.geo.Areas[ondisk.AreaJournal]
 	}
 	return m, legs, seen
 }
@@ -314,14 +315,16 @@ func TestCheckpointWritesGuardsOnce(t *testing.T) {
 	batch(t, m, every(0, 30, 2, 7)...)
 	must(t, m.Flush())
 	homes, guards, flushes := 0, 0, 0
-	in := func(k areaKind, off int64) bool { return off >= m.geo.areas[k].off && off < m.geo.areas[k].end() }
+	in := func(k ondisk.AreaKind, off int64) bool {
+		return off >= m.geo.Areas[k].Off && off < m.geo.Areas[k].End()
+	}
 	h.onWrite = func(off int64) {
 		switch {
-		case in(areaGuards, off):
+		case in(ondisk.AreaGuards, off):
 			guards++
-		case in(areaJournal, off) && guards != 1:
+		case in(ondisk.AreaJournal, off) && guards != 1:
 			t.Errorf("the header is written after %d writes of guards", guards)
-		case off >= m.geo.dataOff() && off < m.geo.dataOff()+testData:
+		case off >= m.geo.DataOff() && off < m.geo.DataOff()+testData:
 			if homes++; homes%10 == 0 {
 				flushes++
 				must(t, m.Flush())

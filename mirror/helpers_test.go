@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // Small pools: 16 regions of 16 KiB.
@@ -85,12 +86,12 @@ func noise(r *rand.Rand, n int) []byte {
 // dataOf returns a leg's data area.
 func dataOf(t testing.TB, l Leg) []byte {
 	t.Helper()
-	c := readCopies(l.Dev)
-	sb := c.best()
+	c := ondisk.ReadCopies(l.Dev)
+	sb := c.Best()
 	if sb == nil {
-		t.Fatal(c.err())
+		t.Fatal(c.Err())
 	}
-	return get(t, l.Dev, sb.geometry.dataOff(), sb.geometry.dataSize)
+	return get(t, l.Dev, sb.Geometry.DataOff(), sb.Geometry.DataSize)
 }
 
 // wantSound checks the legs of a closed pool.
@@ -111,8 +112,8 @@ func dirtyOnDisk(t testing.TB, legs []Leg) []int {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	g := &all[0].sb.geometry
-	bits := make([]uint64, logBlocks(g.regions())*logWords)
+	g := &all[0].sb.Geometry
+	bits := make([]uint64, ondisk.LogBlocks(g.Regions())*ondisk.LogWords)
 	for _, f := range all {
 		l := &leg{dev: f.Dev, sb: *f.sb}
 		if lost := l.readLog(g, bits); len(lost) > 0 {

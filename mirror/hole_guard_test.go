@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // A discard leaves a hole in the data and guards that know of zeros. A leg that is
@@ -30,8 +31,8 @@ func TestHolesHaveGuards(t *testing.T) {
 	resyncAll(m)
 	must(t, m.Close())
 	given := []Leg{legs[0], {"c", m.leg(1).dev}}
-	a := m.geo.areas[areaGuards]
-	if !bytes.Equal(get(t, given[0].Dev, a.off, a.len), get(t, given[1].Dev, a.off, a.len)) {
+	a := m.geo.Areas[ondisk.AreaGuards]
+	if !bytes.Equal(get(t, given[0].Dev, a.Off, a.Len), get(t, given[1].Dev, a.Off, a.Len)) {
 		t.Error("the guards differ")
 	}
 	m = open(t, given, Options{Manual: true})

@@ -6,10 +6,11 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // Size is the size of the data in bytes.
-func (m *Mirror) Size() int64 { return m.geo.dataSize }
+func (m *Mirror) Size() int64 { return m.geo.DataSize }
 
 // WriteAt writes p at off to every leg in sync.
 func (m *Mirror) WriteAt(p []byte, off int64) (int, error) {
@@ -77,10 +78,10 @@ func (m *Mirror) enter(name string, off, n int64, mode rangelock.Mode) (*rangelo
 	if m.closed.Load() {
 		return nil, m.closedErr(name)
 	}
-	if err := device.CheckRange(m.geo.dataSize, off, n); err != nil || n == 0 {
+	if err := device.CheckRange(m.geo.DataSize, off, n); err != nil || n == 0 {
 		return nil, m.opError(name, off, n, err)
 	}
-	start, end := off/BlockSize*BlockSize, roundUp(off+n, BlockSize)
+	start, end := off/BlockSize*BlockSize, ondisk.RoundUp(off+n, BlockSize)
 	h := m.ranges.Acquire(start, end-start, mode)
 	if m.closed.Load() {
 		m.ranges.Release(h)
@@ -124,7 +125,7 @@ func (m *Mirror) Extents(off, n int64, yield func(device.Extent) bool) error {
 	if m.closed.Load() {
 		return m.closedErr("extents")
 	}
-	if err := device.CheckRange(m.geo.dataSize, off, n); err != nil {
+	if err := device.CheckRange(m.geo.DataSize, off, n); err != nil {
 		return m.opError("extents", off, n, err)
 	}
 	more := true
@@ -148,7 +149,7 @@ func (m *Mirror) Extents(off, n int64, yield func(device.Extent) bool) error {
 
 // legExtents asks one leg, and another for what it did not tell.
 func (m *Mirror) legExtents(off, n int64, more *bool, yield func(device.Extent) bool) error {
-	base, end := m.geo.dataOff(), off+n
+	base, end := m.geo.DataOff(), off+n
 	var first error
 	for left := m.inSync(); left != 0; {
 		i := m.pick(left, off)

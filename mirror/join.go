@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // A leg joins in two steps: it is checked and prepared while the pool works on,
@@ -64,9 +65,9 @@ func (m *Mirror) Replace(name string, given Leg) error {
 		if err != nil {
 			return err
 		}
-		if v.state != Failed {
+		if v.State != Failed {
 			return fmt.Errorf("%w: leg %s is %s, and only one that has failed is replaced: add the other, and remove this when that is in sync; or fail this first",
-				ErrWrongState, m.leg(i).name, v.state)
+				ErrWrongState, m.leg(i).name, v.State)
 		}
 		own := given.Dev == nil
 		if own {
@@ -74,7 +75,7 @@ func (m *Mirror) Replace(name string, given Leg) error {
 				return err
 			}
 		}
-		return m.fill("replace", i, given, v.leg, own)
+		return m.fill("replace", i, given, v.Leg, own)
 	})
 }
 
@@ -98,15 +99,15 @@ func (m *Mirror) joining(op string, f func() error) error {
 // aside if it comes without.
 func (m *Mirror) returning(given *Leg) (i int, own bool, err error) {
 	if given.Dev != nil {
-		c := readCopies(given.Dev)
-		sb := c.best()
+		c := ondisk.ReadCopies(given.Dev)
+		sb := c.Best()
 		if sb == nil {
-			return 0, false, fmt.Errorf("%s: %w", given.Name, c.err())
+			return 0, false, fmt.Errorf("%s: %w", given.Name, c.Err())
 		}
-		i, _, err = m.find(sb.leg.String())
-		if err != nil || sb.pool != m.pool {
+		i, _, err = m.find(sb.Leg.String())
+		if err != nil || sb.Pool != m.pool {
 			return 0, false, fmt.Errorf("%w: %s is leg %s of pool %s: add it, or replace a leg with it, if what it holds is not needed",
-				ErrForeign, given.Name, sb.leg, sb.pool)
+				ErrForeign, given.Name, sb.Leg, sb.Pool)
 		}
 		return i, false, nil
 	}
@@ -129,46 +130,46 @@ func (m *Mirror) setAside(i int) (Leg, error) {
 
 // checkReturning says whether a leg may come back.
 func (m *Mirror) checkReturning(i int, given Leg, force bool) (*found, error) {
-	f := &found{Leg: given, copies: readCopies(given.Dev)}
-	if f.sb = f.copies.best(); f.sb == nil {
-		return nil, fmt.Errorf("%s: %w", given.Name, f.copies.err())
+	f := &found{Leg: given, copies: ondisk.ReadCopies(given.Dev)}
+	if f.sb = f.copies.Best(); f.sb == nil {
+		return nil, fmt.Errorf("%s: %w", given.Name, f.copies.Err())
 	}
 	top := m.superblock()
 	switch {
-	case top.members[i].state != Failed:
-		return nil, fmt.Errorf("%w: leg %s is %s", ErrWrongState, given.Name, top.members[i].state)
-	case f.sb.index != i || !top.lists(f.sb) || f.sb.pool != m.pool:
-		return nil, fmt.Errorf("%w: %s holds leg %s of pool %s", ErrForeign, given.Name, f.sb.leg, f.sb.pool)
-	case f.sb.geometry != m.geo:
+	case top.Members[i].State != Failed:
+		return nil, fmt.Errorf("%w: leg %s is %s", ErrWrongState, given.Name, top.Members[i].State)
+	case f.sb.Index != i || !top.Lists(f.sb) || f.sb.Pool != m.pool:
+		return nil, fmt.Errorf("%w: %s holds leg %s of pool %s", ErrForeign, given.Name, f.sb.Leg, f.sb.Pool)
+	case f.sb.Geometry != m.geo:
 		return nil, fmt.Errorf("%w: %s disagrees about sizes and places", ErrCorrupt, given.Name)
-	case f.sb.readOnly() != 0:
-		return nil, fmt.Errorf("%w: %s has features %#x: use a newer program", ErrUnsupported, given.Name, f.sb.readOnly())
+	case f.sb.UnknownROCompat() != 0:
+		return nil, fmt.Errorf("%w: %s has features %#x: use a newer program", ErrUnsupported, given.Name, f.sb.UnknownROCompat())
 	case f.wentOn(&top) && !force:
 		return nil, &ChoiceError{fmt.Errorf("%w: %s may hold writes that the pool lacks, and attaching it loses them", ErrDiverged, given.Name),
-			[]string{f.sb.leg.String()}}
+			[]string{f.sb.Leg.String()}}
 	}
 	return f, f.tooSmall()
 }
 
 // superblock returns what the legs in sync are to say, as one of them would.
-func (m *Mirror) superblock() superblock {
+func (m *Mirror) superblock() ondisk.Superblock {
 	ms := &m.members
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	sb := m.leg(m.inSync().first()).sb
-	sb.members = slices.Clone(ms.view)
-	sb.state, sb.unsettled = ms.state, ms.unsettled
-	sb.generation = ms.generation.Load()
+	sb.Members = slices.Clone(ms.view)
+	sb.State, sb.Unsettled = ms.state, ms.unsettled
+	sb.Generation = ms.generation.Load()
 	return sb
 }
 
 // LegSize is the size in bytes that a further leg must have.
-func (m *Mirror) LegSize() int64 { return m.geo.legSize() }
+func (m *Mirror) LegSize() int64 { return m.geo.LegSize() }
 
 // vacancy returns the index that a further leg gets.
 func (m *Mirror) vacancy() (int, error) {
-	view := m.superblock().members
-	i := slices.IndexFunc(view, func(v member) bool { return v.state == Removed })
+	view := m.superblock().Members
+	i := slices.IndexFunc(view, func(v ondisk.Member) bool { return v.State == Removed })
 	if i < 0 {
 		i = len(view)
 	}
@@ -181,25 +182,25 @@ func (m *Mirror) vacancy() (int, error) {
 // fill makes a leg of a device that held none, or only the leg old, and lets it
 // in as one that may lack all that there is.
 func (m *Mirror) fill(op string, i int, given Leg, old uuid.UUID, own bool) error {
-	if need := m.geo.legSize(); given.Dev.Size() < need {
+	if need := m.geo.LegSize(); given.Dev.Size() < need {
 		return fmt.Errorf("%w: %s is %d bytes, and a leg of this pool takes %d", ErrTooSmall, given.Name, given.Dev.Size(), need)
 	}
 	top := m.superblock()
-	c := readCopies(given.Dev)
-	if sb := c.best(); sb != nil && (sb.pool != m.pool || top.lists(sb) && sb.leg != old) {
-		return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that is not needed", ErrInUse, given.Name, sb.index, sb.pool)
+	c := ondisk.ReadCopies(given.Dev)
+	if sb := c.Best(); sb != nil && (sb.Pool != m.pool || top.Lists(sb) && sb.Leg != old) {
+		return fmt.Errorf("%w: %s is leg %d of pool %s: wipe it first if that is not needed", ErrInUse, given.Name, sb.Index, sb.Pool)
 	}
 	bits, err := m.mayDiffer(given)
 	if err != nil {
 		return err
 	}
 	// Neither superblock may outlive the leg that it told of, as the better one.
-	if err := c.erase(given.Dev); err != nil {
+	if err := c.Erase(given.Dev); err != nil {
 		return fmt.Errorf("%s: %w", given.Name, err)
 	}
 	sb := top
-	sb.index, sb.leg, sb.legSize = i, uuid.New(), given.Dev.Size()/BlockSize*BlockSize
-	l := &leg{name: given.Name, uuid: sb.leg, dev: given.Dev, sb: sb, buf: alignedBytes(BlockSize)}
+	sb.Index, sb.Leg, sb.LegSize = i, uuid.New(), given.Dev.Size()/BlockSize*BlockSize
+	l := &leg{name: given.Name, uuid: sb.Leg, dev: given.Dev, sb: sb, buf: ondisk.AlignedBytes(BlockSize)}
 	if err := clearGuards(given.Dev, &m.geo); err != nil {
 		return fmt.Errorf("%s: %w", given.Name, err)
 	}
@@ -221,7 +222,7 @@ func (m *Mirror) letIn(op string, i int, l *leg, bits []uint64, own bool) error 
 			m.slog.Warn("journal: it is emptied with nothing in flight", "error", err)
 		}
 	}
-	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
+	h := m.ranges.Acquire(0, m.geo.DataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	if m.closed.Load() {
 		return device.ErrClosed
@@ -264,10 +265,10 @@ func (m *Mirror) shareRing(l *leg) error {
 	if err != nil {
 		return err
 	}
-	a := m.geo.areas[areaJournal]
-	slots := alignedBytes(2 * BlockSize) // no header of before outlives this
-	copy(slots[h.Off-a.off:], h.P)
-	if err := writeFull(l, slots, a.off); err != nil {
+	a := m.geo.Areas[ondisk.AreaJournal]
+	slots := ondisk.AlignedBytes(2 * BlockSize) // no header of before outlives this
+	copy(slots[h.Off-a.Off:], h.P)
+	if err := writeFull(l, slots, a.Off); err != nil {
 		return fmt.Errorf("%s: %w", l.name, err)
 	}
 	if err := l.flush(); err != nil {
@@ -293,9 +294,9 @@ func (m *Mirror) list(i int, l *leg, bits []uint64) (listed bool, err error) {
 			return fmt.Errorf("%w: leg %s was taken out of use meanwhile", ErrWrongState, l.name)
 		}
 		if i == len(ms.view) {
-			ms.view = append(ms.view, member{})
+			ms.view = append(ms.view, ondisk.Member{})
 		}
-		ms.view[i].leg = l.uuid
+		ms.view[i].Leg = l.uuid
 		m.mark(i, Joining)
 		listed = true
 		return nil

@@ -14,6 +14,7 @@ import (
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/device/powercut"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // A leg does not join under a write that it would miss.
@@ -53,11 +54,11 @@ func TestFillErasesSuperblocks(t *testing.T) {
 	m := open(t, legs, Options{Manual: true})
 	must(t, m.Remove("b"))
 	f := faultdev.New(legs[1].Dev)
-	f.Add(faultdev.Rule{On: faultdev.Write, Off: superOffset, Len: BlockSize, Nth: 2, Forever: true, Err: device.ErrIO})
+	f.Add(faultdev.Rule{On: faultdev.Write, Off: ondisk.HeadOffset, Len: BlockSize, Nth: 2, Forever: true, Err: device.ErrIO})
 	if err := m.Add(Leg{"b", f}); !errors.Is(err, device.ErrIO) {
 		t.Fatalf("add says %v", err)
 	}
-	if c := readCopies(legs[1].Dev); c.best() != nil {
+	if c := ondisk.ReadCopies(legs[1].Dev); c.Best() != nil {
 		t.Error("a superblock is still there")
 	}
 	if s := m.Status(); len(s.Legs) != 2 || s.Legs[1].State != Failed || s.Legs[1].Present {
@@ -73,7 +74,7 @@ func TestFillErasesSuperblocks(t *testing.T) {
 // be its newest.
 func TestJoinWritesBothSlots(t *testing.T) {
 	legs := formatted(t, 2)
-	g := newGeometry(testData, testRegion, guard.None, 0)
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
 	m := open(t, legs, Options{Manual: true})
 	for i := range int64(8) {
 		put(t, m, i*testRegion, []byte("x"))
@@ -83,13 +84,13 @@ func TestJoinWritesBothSlots(t *testing.T) {
 	front, faults := faulty(legs)
 	m = open(t, front, Options{Manual: true})
 	for nth := range 3 { // both slots together, then each
-		faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.logOff(), Len: 2 * BlockSize, Nth: 1 + nth, Err: device.ErrIO})
+		faults[1].Add(faultdev.Rule{On: faultdev.Read, Off: g.LogOff(), Len: 2 * BlockSize, Nth: 1 + nth, Err: device.ErrIO})
 	}
 	must(t, m.Attach(Leg{Name: "b"}, false))
 	for slot := range 2 {
-		buf := get(t, legs[1].Dev, g.logOff()+int64(slot)*BlockSize, BlockSize)
-		var bits logBits
-		seq, err := decodeLogBlock(buf, m.pool, 0, slot, &bits)
+		buf := get(t, legs[1].Dev, g.LogOff()+int64(slot)*BlockSize, BlockSize)
+		var bits ondisk.LogBits
+		seq, err := ondisk.DecodeLogBlock(buf, m.pool, 0, slot, &bits)
 		if err != nil || seq > 2 {
 			t.Errorf("slot %d has sequence %d, %v", slot, seq, err)
 		}
@@ -99,7 +100,10 @@ func TestJoinWritesBothSlots(t *testing.T) {
 // Which legs went on alone, by what superblocks say.
 func TestWentOn(t *testing.T) {
 	a, b, c := uuid.New(), uuid.New(), uuid.New()
-	top := &superblock{members: []member{{a, Failed, 10}, {b, InSync, 1}, {c, Failed, 5}}}
+	as := func(leg uuid.UUID, s MemberState, since uint64) ondisk.Member {
+		return ondisk.Member{Leg: leg, State: s, Since: since}
+	}
+	top := &ondisk.Superblock{Members: []ondisk.Member{as(a, Failed, 10), as(b, InSync, 1), as(c, Failed, 5)}}
 	for _, x := range []struct {
 		name             string
 		generation, used uint64
@@ -114,7 +118,7 @@ func TestWentOn(t *testing.T) {
 		{"was about to be opened alone", 12, 9, Failed, false},
 		{"was opened again after it was used alone", 13, 11, Failed, true},
 	} {
-		f := &found{sb: &superblock{index: 0, generation: x.generation, used: x.used, members: []member{{a, InSync, 1}, {b, x.b, 1}, {c, Failed, 5}}}}
+		f := &found{sb: &ondisk.Superblock{Index: 0, Generation: x.generation, Used: x.used, Members: []ondisk.Member{as(a, InSync, 1), as(b, x.b, 1), as(c, Failed, 5)}}}
 		if got := f.wentOn(top); got != x.want {
 			t.Errorf("%s: %v", x.name, got)
 		}
@@ -186,8 +190,8 @@ func TestLegFailsWhileClosing(t *testing.T) {
 		must(t, m.Flush())
 		must(t, m.Cycle())
 		// The second copy: the first says that the pool is closed.
-		rule := faults[bad].Add(faultdev.Rule{On: faultdev.Write, Off: tailOffset(legs[bad].Dev.Size()), Len: BlockSize, Err: device.ErrIO})
-		faults[bad].Add(faultdev.Rule{On: faultdev.Write, Off: superOffset, Len: BlockSize, Err: device.ErrIO})
+		rule := faults[bad].Add(faultdev.Rule{On: faultdev.Write, Off: ondisk.TailOffset(legs[bad].Dev.Size()), Len: BlockSize, Err: device.ErrIO})
+		faults[bad].Add(faultdev.Rule{On: faultdev.Write, Off: ondisk.HeadOffset, Len: BlockSize, Err: device.ErrIO})
 		err := m.Close()
 		if len(rule.Reached()) == 0 && bad == 1 && err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast.dev/holdfast/internal/eventlog"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // Fail takes a leg out of use, as if it had failed, and closes its device. What
@@ -36,7 +37,7 @@ func (m *Mirror) takeOut(op, name string, to MemberState) error {
 			return fmt.Errorf("%w: %s holds what no other leg does: attach or add another, and wait until that is in sync", ErrLastLeg, m.leg(i).name)
 		}
 		gone = m.leg(i)
-		if to != ms.view[i].state {
+		if to != ms.view[i].State {
 			m.slog.Warn("leg is taken out of use, as was asked", eventlog.Key, eventlog.LegTakenOut, "leg", gone.name, "uuid", gone.uuid, "state", to)
 			m.mark(i, to)
 		}
@@ -81,19 +82,19 @@ func (m *Mirror) publish(i int, l *leg) (before *leg) {
 }
 
 // find returns the member that a person means by its name or UUID.
-func (m *Mirror) find(name string) (int, member, error) {
+func (m *Mirror) find(name string) (int, ondisk.Member, error) {
 	m.members.mu.Lock()
 	defer m.members.mu.Unlock()
 	i, err := m.findIn(m.members.view, name)
 	if err != nil {
-		return 0, member{}, err
+		return 0, ondisk.Member{}, err
 	}
 	return i, m.members.view[i], nil
 }
 
-func (m *Mirror) findIn(view []member, name string) (int, error) {
+func (m *Mirror) findIn(view []ondisk.Member, name string) (int, error) {
 	for i, v := range view {
-		if v.state != Removed && isNamed(name, v.leg, m.leg(i).name) {
+		if v.State != Removed && isNamed(name, v.Leg, m.leg(i).name) {
 			return i, nil
 		}
 	}
@@ -105,5 +106,5 @@ func emptyLeg(name string, id uuid.UUID) *leg { return &leg{name: name, uuid: id
 
 // leg returns what was found as a leg to be used.
 func (f *found) leg() *leg {
-	return &leg{name: f.Name, uuid: f.sb.leg, dev: f.Dev, sb: *f.sb, worse: f.copies.worse(), buf: alignedBytes(BlockSize)}
+	return &leg{name: f.Name, uuid: f.sb.Leg, dev: f.Dev, sb: *f.sb, worse: f.copies.Worse(), buf: ondisk.AlignedBytes(BlockSize)}
 }

@@ -11,6 +11,7 @@ import (
 	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // leg is one copy of the pool.
@@ -30,7 +31,7 @@ type leg struct {
 
 	// sb is the superblock last given to the leg, worse the copy of it to be
 	// written first, buf a block to write from. Guarded by members.mu.
-	sb    superblock
+	sb    ondisk.Superblock
 	worse int
 	buf   []byte
 
@@ -74,8 +75,8 @@ type members struct {
 	mu seam.Mutex
 	// All below is guarded by mu.
 
-	view  []member
-	state poolState
+	view  []ondisk.Member
+	state ondisk.PoolState
 	// unsettled is what the superblocks say of it.
 	unsettled bool
 	// generation also is readable without mu.
@@ -139,7 +140,7 @@ func (m *Mirror) fail(legs legMask, cause error) {
 			m.mark(i, Failed)
 			m.slog.Error("leg failed: it is left alone, and what it misses is remembered",
 				eventlog.Key, eventlog.LegFailed, "leg", l.name, "uuid", l.uuid, "legs_left", (in &^ legs).len(), "error", cause)
-		} else if m.members.absent.has(i) && m.members.view[i].state != Removed {
+		} else if m.members.absent.has(i) && m.members.view[i].State != Removed {
 			// Opening gives it up, and this is its first change: what lists it as
 			// in sync may be one generation ahead of it, never two.
 			m.mark(i, Failed)
@@ -152,7 +153,7 @@ func (m *Mirror) fail(legs legMask, cause error) {
 // and that changed is called after.
 func (m *Mirror) mark(i int, s MemberState) {
 	v := &m.members.view[i]
-	v.state, v.since = s, m.members.generation.Load()+1
+	v.State, v.Since = s, m.members.generation.Load()+1
 }
 
 // changed makes what was done to the view a change of its own. Requires
@@ -160,7 +161,7 @@ func (m *Mirror) mark(i int, s MemberState) {
 func (m *Mirror) changed() {
 	ms := &m.members
 	generation := ms.generation.Add(1)
-	if ms.state != poolOpening {
+	if ms.state != ondisk.PoolOpening {
 		ms.used = generation
 	}
 	ms.word.Store(rollCall(ms.view, ms.absent).word() | unrecorded)
@@ -183,7 +184,7 @@ func (m *Mirror) change(edit func(ms *members) error) error {
 }
 
 // setState changes the pool's state, durably.
-func (m *Mirror) setState(s poolState) error {
+func (m *Mirror) setState(s ondisk.PoolState) error {
 	return m.change(func(ms *members) error {
 		ms.state = s
 		return nil
@@ -199,10 +200,10 @@ func (m *Mirror) record() error {
 	for ms.word.Load()&unrecorded != 0 {
 		for i, l := range m.legs() {
 			if m.roll().targets().has(i) {
-				l.sb.members = append(l.sb.members[:0], ms.view...)
-				l.sb.state, l.sb.unsettled = ms.state, ms.unsettled
-				l.sb.used = ms.used
-				l.sb.generation = ms.generation.Load()
+				l.sb.Members = append(l.sb.Members[:0], ms.view...)
+				l.sb.State, l.sb.Unsettled = ms.state, ms.unsettled
+				l.sb.Used = ms.used
+				l.sb.Generation = ms.generation.Load()
 			}
 		}
 		missed, err := m.recordInTurn()
@@ -217,9 +218,9 @@ func (m *Mirror) record() error {
 			if err := m.mayFail(missed, err); err != nil {
 				return err
 			}
-			if ms.state == poolClean {
+			if ms.state == ondisk.PoolClean {
 				// Only a record that all have may say that none is needed.
-				ms.state = poolOpen
+				ms.state = ondisk.PoolOpen
 			}
 			m.fail(missed, err)
 		}

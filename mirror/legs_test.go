@@ -12,6 +12,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/faultdev"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // faulty puts a fault device in front of each leg.
@@ -218,7 +219,7 @@ func TestUnrecordedFailure(t *testing.T) {
 	m := open(t, front, Options{Manual: true})
 	put(t, m, 0, []byte("one"))
 	faults[1].Add(faultdev.Rule{On: faultdev.Write, Forever: true, Err: device.ErrIO})
-	stuck := faults[0].Add(faultdev.Rule{On: faultdev.Write, Off: superOffset, Len: BlockSize, Forever: true, Err: device.ErrIO})
+	stuck := faults[0].Add(faultdev.Rule{On: faultdev.Write, Off: ondisk.HeadOffset, Len: BlockSize, Forever: true, Err: device.ErrIO})
 	for _, call := range []func() error{
 		func() error { _, err := m.WriteAt([]byte("two"), 0); return err },
 		func() error { _, err := m.WriteAt([]byte("two"), 0); return err },

@@ -209,7 +209,7 @@ func TestAddReplaceRemove(t *testing.T) {
 	more := memLegs(4, LegSize(testData)+8192)
 	for i := range more {
 		more[i].Name = string(rune('p' + i))
-		put(t, more[i].Dev, m.geo.dataOff()+2*testRegion, []byte("leftover"))
+		put(t, more[i].Dev, m.geo.DataOff()+2*testRegion, []byte("leftover"))
 	}
 	if err := m.Add(Leg{"small", kept{device.NewMem(LegSize(testData) - BlockSize)}}); !errors.Is(err, ErrTooSmall) {
 		t.Errorf("a small leg: %v", err)

@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 const (
@@ -71,17 +72,17 @@ type mender struct {
 }
 
 func newMender(m *Mirror) *mender {
-	return &mender{m: m, out: alignedBytes(m.mendMost()), block: alignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
+	return &mender{m: m, out: ondisk.AlignedBytes(m.mendMost()), block: ondisk.AlignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
 }
 
 // mendMost is the longest piece that there is in the pool.
-func (m *Mirror) mendMost() int { return int(min(mendPiece, m.geo.regionSize)) }
+func (m *Mirror) mendMost() int { return int(min(mendPiece, m.geo.RegionSize)) }
 
 // pieceAt returns how much of [off, off+n) can be mended at once: whole blocks
 // of one region that have their guards in one block.
 func (md *mender) pieceAt(off, n int64) int64 {
-	region := md.m.geo.regionSize
-	return min(roundUp(n, BlockSize), mendPiece, region-off%region, guardSpan-off%guardSpan)
+	region := md.m.geo.RegionSize
+	return min(ondisk.RoundUp(n, BlockSize), mendPiece, region-off%region, guardSpan-off%guardSpan)
 }
 
 // mend makes the legs equal in a piece. Blocks of which there is no sound copy
@@ -130,7 +131,7 @@ func (md *mender) begin(off, n int64) {
 	md.fills = waits && md.targets != md.in
 	for i := range md.m.legs() {
 		if md.data[i] == nil && md.targets.has(i) {
-			md.data[i] = alignedBytes(md.m.mendMost())
+			md.data[i] = ondisk.AlignedBytes(md.m.mendMost())
 			md.theirs[i] = make([]guard.Tuple, tuplesPerBlock)
 		}
 	}
@@ -315,8 +316,8 @@ func (md *mender) writeLegs() error {
 			count := bits.TrailingZeros64(^(left >> from))
 			seam.Point("mirror.heal", uint64(md.off)+uint64(from)*BlockSize)
 			at := int64(from) * BlockSize
-			if e := writeFull(m.leg(leg), md.out[at:][:count*BlockSize], m.geo.dataOff()+md.off+at); e != nil {
-				m.charge(m.leg(leg), &m.leg(leg).writeErrors, "heal", m.geo.dataOff()+md.off+at, int64(count)*BlockSize, e)
+			if e := writeFull(m.leg(leg), md.out[at:][:count*BlockSize], m.geo.DataOff()+md.off+at); e != nil {
+				m.charge(m.leg(leg), &m.leg(leg).writeErrors, "heal", m.geo.DataOff()+md.off+at, int64(count)*BlockSize, e)
 				err, ok = fmt.Errorf("leg %s: %w", m.leg(leg).name, e), ok&^(1<<leg)
 			}
 			left &^= (1<<count - 1) << from

@@ -13,6 +13,7 @@ import (
 	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // Options says how to run a pool.
@@ -46,7 +47,7 @@ type Options struct {
 // Mirror is an open pool: a device whose bytes are on every leg.
 type Mirror struct {
 	pool   uuid.UUID
-	geo    geometry
+	geo    ondisk.Geometry
 	policy Policy
 	period time.Duration
 	manual bool
@@ -141,29 +142,29 @@ func (o *Options) complete() error {
 func newMirror(a *assembly, o Options) *Mirror {
 	top := a.newest.sb
 	m := &Mirror{
-		pool: top.pool, geo: top.geometry,
-		unclean: top.state != poolClean || top.unsettled, policy: o.Policy, period: o.Period, manual: o.Manual, slog: o.Log,
+		pool: top.Pool, geo: top.Geometry,
+		unclean: top.State != ondisk.PoolClean || top.Unsettled, policy: o.Policy, period: o.Period, manual: o.Manual, slog: o.Log,
 		ranges: rangelock.New(), bell: seam.NewAlarm(),
 	}
 	m.regions = newRegions(&m.geo)
-	m.log = regionLog{m: m, bits: make([]logBits, logBlocks(m.regions.n))}
+	m.log = regionLog{m: m, bits: make([]ondisk.LogBits, ondisk.LogBlocks(m.regions.n))}
 	m.guards = newGuards(m)
 	m.makeStores()
 	m.ring.init(m, o.Journal)
 	m.flusher.group.Init()
 	m.resync.bell, m.resync.rests = seam.NewAlarm(), seam.NewAlarm()
 	m.scrub.alarm = seam.NewAlarm()
-	m.members.view = append(m.members.view, top.members...)
-	m.members.state, m.members.unsettled = top.state, top.unsettled
-	m.members.generation.Store(top.generation)
+	m.members.view = append(m.members.view, top.Members...)
+	m.members.state, m.members.unsettled = top.State, top.Unsettled
+	m.members.generation.Store(top.Generation)
 	m.members.absent = a.gone
-	m.members.used = top.used
+	m.members.used = top.Used
 	m.members.closed = a.mayBeClosed(o.Without)
-	m.members.word.Store(rollCall(top.members, a.gone).word())
+	m.members.word.Store(rollCall(top.Members, a.gone).word())
 	var legs []*leg
 	for i, f := range a.byIndex {
 		if f == nil {
-			legs = append(legs, emptyLeg(fmt.Sprintf("leg %d (not given)", i), top.members[i].leg))
+			legs = append(legs, emptyLeg(fmt.Sprintf("leg %d (not given)", i), top.Members[i].Leg))
 			continue
 		}
 		legs = append(legs, f.leg())
@@ -189,9 +190,9 @@ func (m *Mirror) report(a *assembly) {
 			m.slog.Error("leg is not there: the pool goes on without it, and what it misses is remembered until it is attached", eventlog.Key, eventlog.LegAbsent, "leg", l.name, "uuid", l.uuid)
 		case !a.roll.targets().has(i):
 			m.slog.Warn("leg is listed as failed: it is left alone until it is attached, and the pool runs without it", eventlog.Key, eventlog.LegAbsent, "leg", l.name, "uuid", l.uuid)
-		case f.copies.broken() != nil:
-			c := f.copies.broken()
-			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", eventlog.Key, eventlog.LegRepaired, "leg", f.Name, "offset", c.off, "error", c.err)
+		case f.copies.Broken() != nil:
+			c := f.copies.Broken()
+			m.slog.Warn("one superblock is broken: the other serves, and it is written anew", eventlog.Key, eventlog.LegRepaired, "leg", f.Name, "offset", c.Off, "error", c.Err)
 		}
 	}
 }
@@ -207,7 +208,7 @@ func (m *Mirror) bringUp(a *assembly, withoutJournal bool) error {
 	}
 	err := m.change(func(ms *members) error {
 		m.giveUp(a)
-		ms.state = poolOpening
+		ms.state = ondisk.PoolOpening
 		return nil
 	})
 	if err != nil {
@@ -217,7 +218,7 @@ func (m *Mirror) bringUp(a *assembly, withoutJournal bool) error {
 	if err := m.bringUpLog(); err != nil {
 		return err
 	}
-	if err := m.setState(poolOpen); err != nil {
+	if err := m.setState(ondisk.PoolOpen); err != nil {
 		return err
 	}
 	return m.bringUpRing(withoutJournal)
@@ -276,7 +277,7 @@ func (m *Mirror) stop() bool {
 	m.ring.bell.Ring()
 	m.ring.rests.Ring()
 	m.tasks.Wait()
-	h := m.ranges.Acquire(0, m.geo.dataSize, rangelock.Exclusive)
+	h := m.ranges.Acquire(0, m.geo.DataSize, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	return m.closed.CompareAndSwap(false, true)
 }
@@ -320,11 +321,11 @@ func (m *Mirror) writeClosed() error {
 			for i := range ms.closed {
 				ms.closed[i] = m.inSync()
 			}
-			ms.state, ms.unsettled = poolClean, m.regions.anyDisturbed()
+			ms.state, ms.unsettled = ondisk.PoolClean, m.regions.anyDisturbed()
 			return nil
 		})
 		m.members.mu.Lock()
-		clean = m.members.state == poolClean
+		clean = m.members.state == ondisk.PoolClean
 		m.members.mu.Unlock()
 		if err != nil || clean {
 			return err

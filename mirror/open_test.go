@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"holdfast.dev/holdfast/device/faultdev"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // To open a pool takes as many reads however many regions it has.
@@ -17,7 +18,7 @@ func TestOpeningReadsNoMoreOfManyRegions(t *testing.T) {
 		defer m.Abandon()
 		return faults[0].Count(faultdev.Read)
 	}
-	const fiveBlocks = 5 * logWords * 64 // what five blocks of the log have bits for
+	const fiveBlocks = 5 * ondisk.LogWords * 64 // what five blocks of the log have bits for
 	few, many := reads(16), reads(fiveBlocks)
 	if few != many {
 		t.Errorf("16 regions take %d reads, %d take %d", few, fiveBlocks, many)

@@ -66,7 +66,7 @@ func (m *Mirror) recall(p Past) {
 	for _, l := range m.legs() {
 		l.recall(p.Errors[l.uuid.String()])
 	}
-	m.scrub.recall(p.Scrub, m.geo.dataSize)
+	m.scrub.recall(p.Scrub, m.geo.DataSize)
 }
 
 // ClearErrors forgets what a leg was charged with, or, without a name, what every

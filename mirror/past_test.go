@@ -77,7 +77,7 @@ func TestClearForgivesALeg(t *testing.T) {
 	g := geometryOf(t, legs[0])
 	m := open(t, legs, Options{Manual: true})
 	for range 2 {
-		put(t, legs[1].Dev, g.dataOff(), noise(r, maxFaults*BlockSize))
+		put(t, legs[1].Dev, g.DataOff(), noise(r, maxFaults*BlockSize))
 		must(t, m.Scrub(ScrubOptions{}))
 		if st := m.Status().Legs[1].State; st != InSync {
 			t.Fatalf("the leg is %v", st)
@@ -198,7 +198,7 @@ func TestEventsOfRot(t *testing.T) {
 	}
 	spoils[0].do(t, r, legs[0], g, 20)
 	unreadable := faultdev.New(legs[0].Dev)
-	unreadable.Add(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO, Forever: true, Off: g.dataOff() + 30*BlockSize, Len: BlockSize})
+	unreadable.Add(faultdev.Rule{On: faultdev.Read, Err: device.ErrIO, Forever: true, Off: g.DataOff() + 30*BlockSize, Len: BlockSize})
 	legs[0].Dev = kept{unreadable}
 	var log bytes.Buffer
 	m := open(t, legs, logged(&log))
@@ -247,7 +247,7 @@ func TestEventsOfRot(t *testing.T) {
 func TestEventsOfDifferences(t *testing.T) {
 	legs := formatted(t, 2)
 	used(t, legs)
-	put(t, legs[1].Dev, geometryOf(t, legs[1]).dataOff(), []byte("other"))
+	put(t, legs[1].Dev, geometryOf(t, legs[1]).DataOff(), []byte("other"))
 	var log bytes.Buffer
 	m := open(t, legs, logged(&log))
 	must(t, m.Scrub(ScrubOptions{}))
@@ -260,7 +260,7 @@ func TestEventsOfDifferences(t *testing.T) {
 func TestEventOfTimeout(t *testing.T) {
 	legs := formatted(t, 2)
 	hung := faultdev.New(legs[1].Dev)
-	hung.Add(faultdev.Rule{On: faultdev.Change, Err: device.ErrTimeout, Forever: true, Off: geometryOf(t, legs[1]).dataOff(), Len: testData})
+	hung.Add(faultdev.Rule{On: faultdev.Change, Err: device.ErrTimeout, Forever: true, Off: geometryOf(t, legs[1]).DataOff(), Len: testData})
 	legs[1].Dev = kept{hung}
 	var log bytes.Buffer
 	m := open(t, legs, logged(&log))

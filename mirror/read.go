@@ -170,7 +170,7 @@ func (m *Mirror) pick(from legMask, off int64) int {
 
 // readLeg reads from the data area of a leg.
 func (m *Mirror) readLeg(i int, p []byte, off int64) error {
-	return m.readArea(i, p, m.geo.dataOff()+off)
+	return m.readArea(i, p, m.geo.DataOff()+off)
 }
 
 // readArea reads from anywhere on a leg.

@@ -140,7 +140,7 @@ func TestReadScatteredFindsWhatToHeal(t *testing.T) {
 		numbered(t, m)
 		get(t, m, 0, testData)
 		for i := range faults {
-			at, want := m.geo.dataOff()+9*BlockSize, device.ErrGuard
+			at, want := m.geo.DataOff()+9*BlockSize, device.ErrGuard
 			if unreadable {
 				want = device.ErrIO
 				faults[i].Add(faultdev.Rule{On: faultdev.Read, Off: at, Len: BlockSize, Err: device.ErrIO, Forever: true})
@@ -178,7 +178,7 @@ func TestReadScatteredLost(t *testing.T) {
 	m := open(t, legs, Options{Manual: true})
 	numbered(t, m)
 	for i := range legs {
-		if _, err := legs[i].Dev.WriteAt([]byte("rotten"), m.geo.dataOff()+9*BlockSize); err != nil {
+		if _, err := legs[i].Dev.WriteAt([]byte("rotten"), m.geo.DataOff()+9*BlockSize); err != nil {
 			t.Fatal(err)
 		}
 	}

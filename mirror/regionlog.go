@@ -3,6 +3,7 @@ package mirror
 import (
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // regionLog is the log as it is being written to the legs. Only the task that
@@ -11,7 +12,7 @@ type regionLog struct {
 	m *Mirror
 	// dirty are the blocks to be written, with bits what is to stand in them.
 	dirty []int
-	bits  []logBits
+	bits  []ondisk.LogBits
 }
 
 // ensure returns when the bits of the regions are durable on every leg that is
@@ -118,9 +119,9 @@ func (log *regionLog) landed(rs *regions) {
 
 // block returns a log block's part of the wanted and the durable bits.
 // Requires rs.mu.
-func (rs *regions) block(b int) (want, disk *logBits) {
-	at := b * logWords
-	return (*logBits)(rs.want[at:]), (*logBits)(rs.disk[at:])
+func (rs *regions) block(b int) (want, disk *ondisk.LogBits) {
+	at := b * ondisk.LogWords
+	return (*ondisk.LogBits)(rs.want[at:]), (*ondisk.LogBits)(rs.disk[at:])
 }
 
 // write writes what was staged to a leg, each block into the slot that does
@@ -132,8 +133,8 @@ func (log *regionLog) write(l *leg) error {
 	}
 	for _, b := range log.dirty {
 		seq := l.seq[b] + 1
-		encodeLogBlock(l.logBuf, log.m.pool, b, seq, &log.bits[b])
-		at := log.m.geo.logOff() + logSlotOffset(b, seq)
+		ondisk.EncodeLogBlock(l.logBuf, log.m.pool, b, seq, &log.bits[b])
+		at := log.m.geo.LogOff() + ondisk.LogSlotOffset(b, seq)
 		seam.Point("mirror.log", uint64(at))
 		if err := writeFull(l, l.logBuf, at); err != nil {
 			return err
@@ -151,26 +152,26 @@ func (log *regionLog) write(l *leg) error {
 // readLog reads a leg's region log into bits, where its bits are added to what
 // is there, and notes the sequence numbers. A block of which neither slot can
 // be read counts as all ones, and its index is returned.
-func (l *leg) readLog(g *geometry, bits []uint64) (lost []int) {
-	n := logBlocks(g.regions())
+func (l *leg) readLog(g *ondisk.Geometry, bits []uint64) (lost []int) {
+	n := ondisk.LogBlocks(g.Regions())
 	l.seq = make([]uint64, n)
-	l.logBuf = alignedBytes(BlockSize)
+	l.logBuf = ondisk.AlignedBytes(BlockSize)
 	// One read takes as long as that of a few blocks; where it fails, each slot
 	// that can be read by itself counts.
-	whole := alignedBytes(n * 2 * BlockSize)
-	_, broken := l.dev.ReadAt(whole, g.logOff())
+	whole := ondisk.AlignedBytes(n * 2 * BlockSize)
+	_, broken := l.dev.ReadAt(whole, g.LogOff())
 	for b := range n {
-		var best logBits
+		var best ondisk.LogBits
 		for slot := range 2 {
-			var found logBits
-			at := logSlotOffset(b, uint64(slot))
+			var found ondisk.LogBits
+			at := ondisk.LogSlotOffset(b, uint64(slot))
 			buf := whole[at:][:BlockSize]
 			if broken != nil {
-				if _, err := l.dev.ReadAt(buf, g.logOff()+at); err != nil {
+				if _, err := l.dev.ReadAt(buf, g.LogOff()+at); err != nil {
 					continue
 				}
 			}
-			seq, err := decodeLogBlock(buf, l.sb.pool, b, slot, &found)
+			seq, err := ondisk.DecodeLogBlock(buf, l.sb.Pool, b, slot, &found)
 			if err == nil && seq > l.seq[b] {
 				l.seq[b], best = seq, found
 			}
@@ -182,10 +183,10 @@ func (l *leg) readLog(g *geometry, bits []uint64) (lost []int) {
 			}
 		}
 		for i, w := range best {
-			bits[b*logWords+i] |= w
+			bits[b*ondisk.LogWords+i] |= w
 		}
 	}
-	trimBits(bits, g.regions())
+	trimBits(bits, g.Regions())
 	return lost
 }
 

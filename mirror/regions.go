@@ -6,6 +6,7 @@ import (
 
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // State is what the mirror knows of a region.
@@ -96,11 +97,11 @@ type regions struct {
 	turn       *seam.Cond
 }
 
-func newRegions(g *geometry) *regions {
-	n := g.regions()
-	words := logBlocks(n) * logWords
+func newRegions(g *ondisk.Geometry) *regions {
+	n := g.Regions()
+	words := ondisk.LogBlocks(n) * ondisk.LogWords
 	r := &regions{
-		shift: g.shift(),
+		shift: g.Shift(),
 		n:     n,
 		tab:   make([]region, n),
 		want:  make([]uint64, words),

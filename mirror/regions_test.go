@@ -3,6 +3,7 @@ package mirror
 import (
 	"fmt"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -13,7 +14,7 @@ import (
 func TestRegionsAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const n = 5
-		g := newGeometry(n*testRegion, testRegion, guard.None, 0)
+		g := ondisk.NewGeometry(n*testRegion, testRegion, guard.None, 0)
 		rs := newRegions(&g)
 		type truth struct {
 			inflight  int
@@ -91,7 +92,7 @@ func TestRegionsAgainstAModel(t *testing.T) {
 
 // A region that is awaiting resync is never made a candidate, nor clean.
 func TestAwaitingStaysDirty(t *testing.T) {
-	g := newGeometry(testData, testRegion, guard.None, 0)
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
 	rs := newRegions(&g)
 	rs.begin(2, 4)
 	rs.end(2, 4)

@@ -15,7 +15,7 @@ import (
 // overwritten, so this may be cut off and run again. without says that what
 // cannot be read may be lost.
 func (m *Mirror) bringUpRing(without bool) error {
-	if !m.geo.journal {
+	if !m.geo.Journal {
 		return nil
 	}
 	rec, err := m.scanRing(without)
@@ -59,7 +59,7 @@ func (m *Mirror) scanRing(without bool) (*journal.Recovery, error) {
 			legs, devices = append(legs, l), append(devices, l.dev)
 		}
 	}
-	c := m.geo.journalConfig(m.pool)
+	c := m.geo.JournalConfig(m.pool)
 	rec, err := journal.Scan(c, devices)
 	if err != nil && (without || !m.unclean) {
 		// It was closed, so there was nothing in it; or somebody does without.

@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // apart returns two legs that were in use at a crash, with different bytes in
@@ -21,15 +22,15 @@ func apart(t *testing.T) []Leg {
 	put(t, m, 2*testRegion, make([]byte, 2*testRegion))
 	m.Abandon()
 	for i, l := range legs {
-		put(t, l.Dev, m.geo.dataOff()+2*testRegion, bytes.Repeat([]byte{byte(i + 1)}, 2*testRegion))
+		put(t, l.Dev, m.geo.DataOff()+2*testRegion, bytes.Repeat([]byte{byte(i + 1)}, 2*testRegion))
 	}
 	return legs
 }
 
 // dataRule is a rule for a range of the data area.
 func dataRule(r faultdev.Rule, off, n int64) faultdev.Rule {
-	g := newGeometry(testData, testRegion, guard.None, 0)
-	r.Off, r.Len = g.dataOff()+off, n
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
+	r.Off, r.Len = g.DataOff()+off, n
 	return r
 }
 
@@ -216,8 +217,8 @@ func TestExtentsOfAwaiting(t *testing.T) {
 // Legs that hold data when they are formatted are made equal.
 func TestFormatOverData(t *testing.T) {
 	legs := memLegs(2, LegSize(testData))
-	g := newGeometry(testData, testRegion, guard.None, 0)
-	put(t, legs[1].Dev, g.dataOff()+5*testRegion, []byte("leftover"))
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
+	put(t, legs[1].Dev, g.DataOff()+5*testRegion, []byte("leftover"))
 	must(t, Format(legs, FormatOptions{Size: testData, RegionSize: testRegion}))
 	m := open(t, legs, Options{Manual: true})
 	for m.ResyncStep() {
@@ -233,8 +234,8 @@ func TestFormatOverData(t *testing.T) {
 func TestCheckFindsDifference(t *testing.T) {
 	legs := formatted(t, 3)
 	used(t, legs)
-	g := newGeometry(testData, testRegion, guard.None, 0)
-	put(t, legs[2].Dev, g.dataOff()+7*testRegion+5, []byte{1})
+	g := ondisk.NewGeometry(testData, testRegion, guard.None, 0)
+	put(t, legs[2].Dev, g.DataOff()+7*testRegion+5, []byte{1})
 	r, err := Check(legs)
 	must(t, err)
 	if got := fmt.Sprint(r.Problems); r.Sound() || got != "[a and c differ in 4096 bytes at 114688 of the data]" {

@@ -67,7 +67,7 @@ type ring struct {
 
 // init makes the ring ready for a pool that has no journal, or not yet.
 func (r *ring) init(m *Mirror, mode JournalMode) {
-	kind := m.geo.guards
+	kind := m.geo.Guards
 	if kind == guard.None {
 		kind = guard.CRC32C
 	}

@@ -10,6 +10,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // benchFiles returns an open pool on files that are not sparse, of which half of
@@ -18,7 +19,7 @@ func benchFiles(b *testing.B, legs int) *Mirror {
 	b.Helper()
 	const data, ring = 64 << 20, 32 << 20
 	var given []Leg
-	zeros := alignedBytes(1 << 20)
+	zeros := ondisk.AlignedBytes(1 << 20)
 	for i := range legs {
 		path := filepath.Join(b.TempDir(), fmt.Sprint(i))
 		must(b, device.CreateFile(path, LegSizeWith(data, ring)))
@@ -48,7 +49,7 @@ func BenchmarkFlush(b *testing.B) {
 		for _, kib := range []int{4, 8, 16, 32, 64, 128} {
 			b.Run(fmt.Sprintf("parts=%d/size=%dk", count, kib), func(b *testing.B) {
 				size := int64(kib) << 10
-				p := alignedBytes(int(size))
+				p := ondisk.AlignedBytes(int(size))
 				sums := sumsOf(p)
 				var ring, home time.Duration
 				for b.Loop() {

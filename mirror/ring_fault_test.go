@@ -10,6 +10,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/faultdev"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // What rots in the ring of one leg is found when it is read or scrubbed, charged
@@ -112,9 +113,9 @@ func TestUnreadableJournal(t *testing.T) {
 			must(t, m.Close())
 		}
 		m.Abandon()
-		a := m.geo.areas[areaJournal]
+		a := m.geo.Areas[ondisk.AreaJournal]
 		for _, l := range legs {
-			put(t, l.Dev, a.off, make([]byte, a.len))
+			put(t, l.Dev, a.Off, make([]byte, a.Len))
 		}
 		for range 2 {
 			m, err := Open(legs, Options{Manual: true, WithoutJournal: c.forced})
@@ -189,7 +190,7 @@ func TestHomeBeneathTheRing(t *testing.T) {
 	put(t, m, 5*BlockSize, bytes.Repeat([]byte{1}, BlockSize))
 	batch(t, m, block(5, 2))
 	for i, l := range legs {
-		put(t, l.Dev, m.geo.dataOff()+5*BlockSize, []byte{byte(7 + i)})
+		put(t, l.Dev, m.geo.DataOff()+5*BlockSize, []byte{byte(7 + i)})
 	}
 	must(t, m.Scrub(ScrubOptions{}))
 	first, last := m.regions.span(5*BlockSize, 1)
@@ -224,9 +225,9 @@ func TestCheckReadsTheJournal(t *testing.T) {
 	if r := wantSound(t, legs); !slices.Contains(r.Notes, "3 blocks are in the journal, and what is in their places is older") {
 		t.Errorf("notes: %q", r.Notes)
 	}
-	a := m.geo.areas[areaJournal]
+	a := m.geo.Areas[ondisk.AreaJournal]
 	for i, want := range []string{"a: journal: ", "journal: something that was flushed is lost"} {
-		put(t, legs[i].Dev, a.off+2*BlockSize, make([]byte, BlockSize))
+		put(t, legs[i].Dev, a.Off+2*BlockSize, make([]byte, BlockSize))
 		r, err := Check(legs)
 		must(t, err)
 		if !slices.ContainsFunc(r.Problems, func(p string) bool { return strings.HasPrefix(p, want) }) {
@@ -244,8 +245,8 @@ func TestLegMissesTheRing(t *testing.T) {
 		m := open(t, front, Options{Manual: true})
 		batch(t, m, block(1, 1))
 		must(t, m.Flush())
-		a := m.geo.areas[areaJournal]
-		faults[1].Add(faultdev.Rule{On: faultdev.Write, Off: a.off, Len: a.len, Err: device.ErrIO})
+		a := m.geo.Areas[ondisk.AreaJournal]
+		faults[1].Add(faultdev.Rule{On: faultdev.Write, Off: a.Off, Len: a.Len, Err: device.ErrIO})
 		if missed == "transaction" {
 			batch(t, m, block(2, 2))
 		} else {

@@ -12,6 +12,7 @@ import (
 	"holdfast.dev/holdfast/device/powercut"
 	"holdfast.dev/holdfast/internal/guard"
 	"holdfast.dev/holdfast/internal/rangelock"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // forced opens a pool on one of its legs without the other.
@@ -181,16 +182,16 @@ func TestBlockLeavesTheRingWhileRead(t *testing.T) {
 	c := m.ring.j.Checkpoint(1 << 30)
 	must(t, m.takeHome(c.Home, false))
 	must(t, m.Flush())
-	a := m.geo.areas[areaJournal]
+	a := m.geo.Areas[ondisk.AreaJournal]
 	h.onRead = func(off int64) {
-		if off >= a.off && off < a.end() {
+		if off >= a.Off && off < a.End() {
 			h.onRead = nil
 			_, err := m.release(c)
 			must(t, err)
 			for i := range int64(20) { // around the ring
 				batch(t, m, block(20+i, 9))
 			}
-			put(t, h.Device, a.off+2*BlockSize, make([]byte, 8*BlockSize))
+			put(t, h.Device, a.Off+2*BlockSize, make([]byte, 8*BlockSize))
 		}
 	}
 	m.leg(1).reading.Add(1)
@@ -272,7 +273,7 @@ func TestBlocksGoHomeUnderTheirRange(t *testing.T) {
 		go func() { err = m.Checkpoint() }()
 		synctest.Wait()
 		for b, want := range []byte{1: 1, 3: 0} {
-			if got := get(t, m.leg(1).dev, m.geo.dataOff()+int64(b)*BlockSize, 1); got[0] != want {
+			if got := get(t, m.leg(1).dev, m.geo.DataOff()+int64(b)*BlockSize, 1); got[0] != want {
 				t.Errorf("at home block %d is %d", b, got[0])
 			}
 		}
@@ -293,14 +294,14 @@ func TestReplayIsInAnOpenPool(t *testing.T) {
 	h := &hooked{Device: legs[1].Dev}
 	seen := 0
 	h.onWrite = func(off int64) {
-		if off < m.geo.dataOff() || off >= m.geo.areas[areaData].end() {
+		if off < m.geo.DataOff() || off >= m.geo.Areas[ondisk.AreaData].End() {
 			return
 		}
 		seen++
 		for i, l := range legs {
-			c := readCopies(l.Dev)
-			if sb := c.best(); sb.state != poolOpen || sb.used != sb.generation || !c.settled() {
-				t.Errorf("leg %d is in state %d", i, sb.state)
+			c := ondisk.ReadCopies(l.Dev)
+			if sb := c.Best(); sb.State != ondisk.PoolOpen || sb.Used != sb.Generation || !c.Settled() {
+				t.Errorf("leg %d is in state %d", i, sb.State)
 			}
 		}
 		if set := dirtyOnDisk(t, legs); !slices.Contains(set, 0) {

@@ -10,6 +10,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // counting is a device that notes what is done to it.
@@ -77,10 +78,10 @@ func TestBatchIsOneWrite(t *testing.T) {
 		}
 		batch(t, m, parts...)
 		must(t, m.Flush())
-		a := m.geo.areas[areaJournal]
+		a := m.geo.Areas[ondisk.AreaJournal]
 		for _, w := range seen {
-			if len(w.writes) != 1 || w.writes[0] < a.off || w.writes[0] >= a.end() || w.flushes != 1 {
-				t.Errorf("%v: writes at %v, %d flushes; the ring is at %d", kind, w.writes, w.flushes, a.off)
+			if len(w.writes) != 1 || w.writes[0] < a.Off || w.writes[0] >= a.End() || w.flushes != 1 {
+				t.Errorf("%v: writes at %v, %d flushes; the ring is at %d", kind, w.writes, w.flushes, a.Off)
 			}
 		}
 		for _, p := range parts {

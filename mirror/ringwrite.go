@@ -8,6 +8,7 @@ import (
 	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/journal"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 var _ device.Batched = (*Mirror)(nil)
@@ -128,11 +129,11 @@ func (m *Mirror) enterPart(name string, p *device.Part, wait bool, mode rangeloc
 	if wait {
 		return m.enter(name, off, n, mode)
 	}
-	if err := device.CheckRange(m.geo.dataSize, off, n); err != nil {
+	if err := device.CheckRange(m.geo.DataSize, off, n); err != nil {
 		return nil, err
 	}
 	start := off / BlockSize * BlockSize
-	return m.ranges.TryAcquire(start, roundUp(off+n, BlockSize)-start, mode), nil
+	return m.ranges.TryAcquire(start, ondisk.RoundUp(off+n, BlockSize)-start, mode), nil
 }
 
 // put does any operation that changes data. Blocks of which the ring holds

@@ -4,6 +4,22 @@ import (
 	"fmt"
 
 	"holdfast.dev/holdfast/device"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
+)
+
+// MemberState says what a pool thinks of one of its legs.
+type MemberState = ondisk.MemberState
+
+// The states of a leg.
+const (
+	// InSync legs hold everything, outside the regions that the log names.
+	InSync = ondisk.InSync
+	// Failed legs missed writes and are left alone.
+	Failed = ondisk.Failed
+	// Joining legs take every write, and are being given what they lack.
+	Joining = ondisk.Joining
+	// Removed is a place without a leg.
+	Removed = ondisk.Removed
 )
 
 // roll says who is who among the legs of a pool. It fits in one word, so that
@@ -42,17 +58,17 @@ func (r roll) state(i int) MemberState {
 }
 
 // rollCall returns the roll of a view. Absent legs are present, and nothing else.
-func rollCall(view []member, absent legMask) (r roll) {
+func rollCall(view []ondisk.Member, absent legMask) (r roll) {
 	for i, v := range view {
 		bit := legMask(1) << i
-		if v.state != Removed {
+		if v.State != Removed {
 			r.present |= bit
 		}
 		switch {
 		case absent.has(i):
-		case v.state == InSync:
+		case v.State == InSync:
 			r.in |= bit
-		case v.state == Joining:
+		case v.State == Joining:
 			r.joining |= bit
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 const (
@@ -36,47 +37,47 @@ func guarded(t testing.TB, n int, kind guard.Kind, r *rand.Rand) (legs []Leg, wa
 // of data.
 type spoil struct {
 	name string
-	do   func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64)
+	do   func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64)
 }
 
 var spoils = []spoil{
-	{"a flipped bit", func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64) {
-		at := g.dataOff() + block*BlockSize + r.Int64N(BlockSize)
+	{"a flipped bit", func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64) {
+		at := g.DataOff() + block*BlockSize + r.Int64N(BlockSize)
 		b := get(t, l.Dev, at, 1)
 		b[0] ^= 1 << r.IntN(8)
 		put(t, l.Dev, at, b)
 	}},
-	{"another block's bytes", func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64) {
+	{"another block's bytes", func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64) {
 		other := (block + 1 + r.Int64N(rotData/BlockSize-1)) % (rotData / BlockSize)
-		put(t, l.Dev, g.dataOff()+block*BlockSize, get(t, l.Dev, g.dataOff()+other*BlockSize, BlockSize))
+		put(t, l.Dev, g.DataOff()+block*BlockSize, get(t, l.Dev, g.DataOff()+other*BlockSize, BlockSize))
 	}},
-	{"zeros", func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64) {
-		put(t, l.Dev, g.dataOff()+block*BlockSize, make([]byte, BlockSize))
+	{"zeros", func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64) {
+		put(t, l.Dev, g.DataOff()+block*BlockSize, make([]byte, BlockSize))
 	}},
-	{"a flipped bit of its guard", func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64) {
-		at := g.areas[areaGuards].off + block*guard.TupleSize + r.Int64N(guard.TupleSize)
-		if g.guards == guard.T10DIF {
+	{"a flipped bit of its guard", func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64) {
+		at := g.Areas[ondisk.AreaGuards].Off + block*guard.TupleSize + r.Int64N(guard.TupleSize)
+		if g.Guards == guard.T10DIF {
 			at = at&^7 + []int64{0, 1, 4, 5, 6, 7}[r.IntN(6)] // 2 and 3 are not covered
 		}
 		b := get(t, l.Dev, at, 1)
 		b[0] ^= 1 << r.IntN(8)
 		put(t, l.Dev, at, b)
 	}},
-	{"another block's bytes and guard", func(t testing.TB, r *rand.Rand, l Leg, g *geometry, block int64) {
+	{"another block's bytes and guard", func(t testing.TB, r *rand.Rand, l Leg, g *ondisk.Geometry, block int64) {
 		other := (block + 1 + r.Int64N(rotData/BlockSize-1)) % (rotData / BlockSize)
-		put(t, l.Dev, g.dataOff()+block*BlockSize, get(t, l.Dev, g.dataOff()+other*BlockSize, BlockSize))
-		guards := g.areas[areaGuards].off
+		put(t, l.Dev, g.DataOff()+block*BlockSize, get(t, l.Dev, g.DataOff()+other*BlockSize, BlockSize))
+		guards := g.Areas[ondisk.AreaGuards].Off
 		put(t, l.Dev, guards+block*guard.TupleSize, get(t, l.Dev, guards+other*guard.TupleSize, guard.TupleSize))
 	}},
 }
 
-func geometryOf(t testing.TB, l Leg) *geometry {
+func geometryOf(t testing.TB, l Leg) *ondisk.Geometry {
 	t.Helper()
-	c := readCopies(l.Dev)
-	if c.best() == nil {
-		t.Fatal(c.err())
+	c := ondisk.ReadCopies(l.Dev)
+	if c.Best() == nil {
+		t.Fatal(c.Err())
 	}
-	return &c.best().geometry
+	return &c.Best().Geometry
 }
 
 // Whatever one leg has become, each read gives what was written; the leg is
@@ -160,13 +161,13 @@ func TestLostWrite(t *testing.T) {
 		legs, _ := guarded(t, 2, kind, r)
 		g := geometryOf(t, legs[0])
 		const at = 77 * BlockSize
-		oldData, oldTuple := get(t, legs[0].Dev, g.dataOff()+at, BlockSize), get(t, legs[0].Dev, g.areas[areaGuards].off+77*guard.TupleSize, guard.TupleSize)
+		oldData, oldTuple := get(t, legs[0].Dev, g.DataOff()+at, BlockSize), get(t, legs[0].Dev, g.Areas[ondisk.AreaGuards].Off+77*guard.TupleSize, guard.TupleSize)
 		m := open(t, legs, Options{Manual: true})
 		want := noise(r, BlockSize)
 		put(t, m, at, want)
 		must(t, m.Close())
-		put(t, legs[0].Dev, g.dataOff()+at, oldData)
-		put(t, legs[0].Dev, g.areas[areaGuards].off+77*guard.TupleSize, oldTuple)
+		put(t, legs[0].Dev, g.DataOff()+at, oldData)
+		put(t, legs[0].Dev, g.Areas[ondisk.AreaGuards].Off+77*guard.TupleSize, oldTuple)
 		m = open(t, legs, Options{Manual: true})
 		if got := get(t, m, at, BlockSize); !bytes.Equal(got, want) {
 			t.Errorf("%v: read what was before the lost write", kind)
@@ -198,7 +199,7 @@ func TestDiscardClearsGuards(t *testing.T) {
 	}
 	g := geometryOf(t, legs[0])
 	for _, l := range legs {
-		if got := get(t, l.Dev, g.areas[areaGuards].off, BlockSize); !bytes.Equal(got, make([]byte, BlockSize)) {
+		if got := get(t, l.Dev, g.Areas[ondisk.AreaGuards].Off, BlockSize); !bytes.Equal(got, make([]byte, BlockSize)) {
 			t.Errorf("leg %s has guards of what was given back", l.Name)
 		}
 	}
@@ -211,8 +212,8 @@ func TestNewLegHasNoGuards(t *testing.T) {
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 0, []byte("here"))
 	fresh := Leg{"c", kept{device.NewMem(LegSize(rotData))}}
-	a := m.geo.areas[areaGuards]
-	put(t, fresh.Dev, a.off, noise(devicetest.Rand(devicetest.Seed(t), 0), int(a.len)))
+	a := m.geo.Areas[ondisk.AreaGuards]
+	put(t, fresh.Dev, a.Off, noise(devicetest.Rand(devicetest.Seed(t), 0), int(a.Len)))
 	must(t, m.Add(fresh))
 	resyncAll(m)
 	must(t, m.Close())
@@ -229,7 +230,7 @@ func TestTooManyFaults(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
 	legs, want := guarded(t, 2, guard.CRC32C, r)
 	g := geometryOf(t, legs[0])
-	put(t, legs[1].Dev, g.dataOff(), noise(r, (maxFaults+1)*BlockSize))
+	put(t, legs[1].Dev, g.DataOff(), noise(r, (maxFaults+1)*BlockSize))
 	m := open(t, legs, Options{Manual: true})
 	must(t, m.Scrub(ScrubOptions{}))
 	if st := m.Status(); st.Legs[1].State != Failed || st.Legs[0].State != InSync {
@@ -300,7 +301,7 @@ func TestRotUnderLoad(t *testing.T) {
 		var rot sync.WaitGroup
 		rot.Go(func() {
 			for !done.Load() {
-				at := m.geo.dataOff() + spoiler.Int64N(rotData)
+				at := m.geo.DataOff() + spoiler.Int64N(rotData)
 				put(t, legs[1].Dev, at, []byte{byte(spoiler.Uint32())})
 			}
 		})

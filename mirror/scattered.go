@@ -147,7 +147,7 @@ func (s *spread) holdGuards() error {
 func (s *spread) add(at span) {
 	at.first, at.last = s.m.regions.span(at.off, int64(len(at.p)))
 	s.spans = append(s.spans, at)
-	s.parts = append(s.parts, device.Part{P: at.p, Off: s.m.geo.dataOff() + at.off})
+	s.parts = append(s.parts, device.Part{P: at.p, Off: s.m.geo.DataOff() + at.off})
 }
 
 // write writes the parts, each with its range, to every leg in sync or joining.

@@ -46,7 +46,7 @@ func (m *Mirror) BeginScrub(o ScrubOptions) (run func() error, err error) {
 	if err := checkShare(o.Share); err != nil {
 		return nil, m.opError("scrub", 0, 0, err)
 	}
-	return m.beginScrub(ScrubStatus{CheckOnly: o.CheckOnly, Share: o.Share, Started: seam.Now(), Total: m.geo.dataSize})
+	return m.beginScrub(ScrubStatus{CheckOnly: o.CheckOnly, Share: o.Share, Started: seam.Now(), Total: m.geo.DataSize})
 }
 
 // ResumeScrub goes on with a scrub that was interrupted before the pool was opened
@@ -109,7 +109,7 @@ func (m *Mirror) StopScrub() {
 func (m *Mirror) scrubAll(st ScrubStatus) error {
 	md := m.menders.get()
 	defer m.menders.put(md)
-	for off := st.Done; off < m.geo.dataSize; {
+	for off := st.Done; off < m.geo.DataSize; {
 		switch {
 		case m.scrub.stop.Load():
 			return ErrStopped
@@ -131,7 +131,7 @@ func (m *Mirror) scrubAll(st ScrubStatus) error {
 
 // scrubPiece scrubs a piece at off and returns how long it was.
 func (m *Mirror) scrubPiece(md *mender, off int64, look bool) (int64, error) {
-	n := md.pieceAt(off, m.geo.dataSize-off)
+	n := md.pieceAt(off, m.geo.DataSize-off)
 	h := m.ranges.Acquire(off, n, rangelock.Exclusive)
 	defer m.ranges.Release(h)
 	if m.closed.Load() {
@@ -192,7 +192,7 @@ func (m *Mirror) holeAt(off, n int64) bool {
 			continue
 		}
 		hole := true
-		err := device.Extents(l.dev, m.geo.dataOff()+off, n, func(e device.Extent) bool {
+		err := device.Extents(l.dev, m.geo.DataOff()+off, n, func(e device.Extent) bool {
 			hole = hole && e.Hole
 			return hole
 		})

@@ -62,8 +62,8 @@ func (m *Mirror) Status() Status {
 	r := m.roll()
 	s := Status{
 		Pool:       m.pool.String(),
-		Size:       m.geo.dataSize,
-		RegionSize: m.geo.regionSize,
+		Size:       m.geo.DataSize,
+		RegionSize: m.geo.RegionSize,
 		Generation: m.members.generation.Load(),
 		Policy:     m.policy,
 		Degraded:   r.in != r.present,

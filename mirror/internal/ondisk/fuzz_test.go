@@ -1,4 +1,4 @@
-package mirror
+package ondisk
 
 import (
 	"bytes"
@@ -24,23 +24,23 @@ func FuzzSuperblock(f *testing.F) {
 	}
 	f.Add([]byte(superMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = decodeSuperblock(b, superOffset)
+		_, _ = decodeSuperblock(b, HeadOffset)
 		c := resealed(b)
-		sb, err := decodeSuperblock(c, superOffset)
+		sb, err := decodeSuperblock(c, HeadOffset)
 		if err != nil {
 			return
 		}
-		g := &sb.geometry
-		if n := g.regions(); n < 1 || n > maxRegions {
+		g := &sb.Geometry
+		if n := g.Regions(); n < 1 || n > maxRegions {
 			t.Fatalf("%d regions", n)
 		}
-		if g.dataOff()+g.dataSize > tailOffset(sb.legSize) || g.logOff()+logAreaSize > tailOffset(sb.legSize) {
+		if g.DataOff()+g.DataSize > TailOffset(sb.LegSize) || g.LogOff()+logAreaSize > TailOffset(sb.LegSize) {
 			t.Fatalf("areas outside the leg: %+v", g)
 		}
 		again := make([]byte, BlockSize)
-		sb.encode(again, superOffset)
-		back, err := decodeSuperblock(again, superOffset)
-		if err != nil || back.geometry != sb.geometry || !back.sameView(sb) {
+		sb.encode(again, HeadOffset)
+		back, err := decodeSuperblock(again, HeadOffset)
+		if err != nil || back.Geometry != sb.Geometry || !back.SameView(sb) {
 			t.Fatalf("encoded to something else: %v", err)
 		}
 	})
@@ -51,20 +51,20 @@ func FuzzLogBlock(f *testing.F) {
 	pool := uuid.UUID{1, 2, 3}
 	for seq := range uint64(3) {
 		b := make([]byte, BlockSize)
-		encodeLogBlock(b, pool, 5, seq, &logBits{0: seq, 7: ^uint64(0)})
+		EncodeLogBlock(b, pool, 5, seq, &LogBits{0: seq, 7: ^uint64(0)})
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var bits logBits
-		_, _ = decodeLogBlock(b, pool, 5, 1, &bits)
+		var bits LogBits
+		_, _ = DecodeLogBlock(b, pool, 5, 1, &bits)
 		c := resealed(b)
-		seq, err := decodeLogBlock(c, pool, 5, 1, &bits)
+		seq, err := DecodeLogBlock(c, pool, 5, 1, &bits)
 		if err != nil {
 			return
 		}
 		again := make([]byte, BlockSize)
-		encodeLogBlock(again, pool, 5, seq, &bits)
-		if !bytes.Equal(again[offLogBits:offLogBits+8*logWords], c[offLogBits:offLogBits+8*logWords]) {
+		EncodeLogBlock(again, pool, 5, seq, &bits)
+		if !bytes.Equal(again[offLogBits:offLogBits+8*LogWords], c[offLogBits:offLogBits+8*LogWords]) {
 			t.Fatal("encoded to something else")
 		}
 	})
@@ -74,13 +74,13 @@ func FuzzLogBlock(f *testing.F) {
 func TestFlippedBitIsFound(t *testing.T) {
 	super := encoded(&smallPool(2)[1])
 	logBlock := make([]byte, BlockSize)
-	encodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &logBits{})
+	EncodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &LogBits{})
 	flip := func(bit uint16) bool {
 		i, mask := int(bit)/8%BlockSize, byte(1)<<(bit%8)
 		super[i] ^= mask
 		logBlock[i] ^= mask
-		_, superErr := decodeSuperblock(super, superOffset)
-		_, logErr := decodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &logBits{})
+		_, superErr := decodeSuperblock(super, HeadOffset)
+		_, logErr := DecodeLogBlock(logBlock, uuid.UUID{9}, 0, 1, &LogBits{})
 		super[i] ^= mask
 		logBlock[i] ^= mask
 		return superErr != nil && logErr != nil

@@ -1,4 +1,4 @@
-package mirror
+package ondisk
 
 import (
 	"encoding/binary"
@@ -13,23 +13,23 @@ import (
 )
 
 // smallPool returns the superblocks of the legs of a pool of 16 regions.
-func smallPool(legs int) []superblock {
+func smallPool(legs int) []Superblock {
 	const regionSize, size = 16 << 10, 16 * 16 << 10
-	supers, members := make([]superblock, legs), make([]member, legs)
+	supers, members := make([]Superblock, legs), make([]Member, legs)
 	for i := range supers {
-		members[i] = member{leg: uuid.UUID{15: byte(i + 1)}, state: InSync, since: 1}
-		supers[i] = superblock{
-			pool: uuid.UUID{0xff}, leg: members[i].leg, index: i, legSize: legSizeFor(size, 0), generation: 1, used: 1,
-			geometry: newGeometry(size, regionSize, guard.CRC32C, 0), members: members,
+		members[i] = Member{Leg: uuid.UUID{15: byte(i + 1)}, State: InSync, Since: 1}
+		supers[i] = Superblock{
+			Pool: uuid.UUID{0xff}, Leg: members[i].Leg, Index: i, LegSize: LegSize(size, 0), Generation: 1, Used: 1,
+			Geometry: NewGeometry(size, regionSize, guard.CRC32C, 0), Members: members,
 		}
 	}
 	return supers
 }
 
 // encoded returns a superblock as it stands at the head of a leg.
-func encoded(sb *superblock) []byte {
+func encoded(sb *Superblock) []byte {
 	b := make([]byte, BlockSize)
-	sb.encode(b, superOffset)
+	sb.encode(b, HeadOffset)
 	return b
 }
 
@@ -37,7 +37,7 @@ func encoded(sb *superblock) []byte {
 func TestSuperblockRefuses(t *testing.T) {
 	good := encoded(&smallPool(2)[0])
 	le := binary.LittleEndian
-	areaAt := func(b []byte, k areaKind) []byte { return b[k.slot():] }
+	areaAt := func(b []byte, k AreaKind) []byte { return b[k.slot():] }
 	for _, c := range []struct {
 		why    string
 		change func(b []byte)
@@ -54,22 +54,22 @@ func TestSuperblockRefuses(t *testing.T) {
 		{"data size -4096", func(b []byte) { le.PutUint64(b[104:], math.MaxUint64-4095) }},
 		{"region size 12288", func(b []byte) { le.PutUint64(b[112:], 12288) }},
 		{"leg size 8192", func(b []byte) { le.PutUint64(b[96:], 8192) }},
-		{"area 7 stands in the place of area 2", func(b []byte) { areaAt(b, areaGuards)[0] = 7 }},
-		{"areas 1 and 2 overlap", func(b []byte) { le.PutUint64(areaAt(b, areaGuards)[8:], superOffset+2*BlockSize) }},
-		{"area 4 has", func(b []byte) { le.PutUint64(areaAt(b, areaData)[16:], math.MaxInt64) }},
-		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[8:], 0) }},
-		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[8:], 8193) }},
-		{"log area of 4096", func(b []byte) { le.PutUint64(areaAt(b, areaLog)[16:], 4096) }},
-		{"data area of 4096", func(b []byte) { le.PutUint64(areaAt(b, areaData)[16:], 4096) }},
+		{"area 7 stands in the place of area 2", func(b []byte) { areaAt(b, AreaGuards)[0] = 7 }},
+		{"areas 1 and 2 overlap", func(b []byte) { le.PutUint64(areaAt(b, AreaGuards)[8:], HeadOffset+2*BlockSize) }},
+		{"area 4 has", func(b []byte) { le.PutUint64(areaAt(b, AreaData)[16:], math.MaxInt64) }},
+		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, AreaLog)[8:], 0) }},
+		{"area 1 has", func(b []byte) { le.PutUint64(areaAt(b, AreaLog)[8:], 8193) }},
+		{"log area of 4096", func(b []byte) { le.PutUint64(areaAt(b, AreaLog)[16:], 4096) }},
+		{"data area of 4096", func(b []byte) { le.PutUint64(areaAt(b, AreaData)[16:], 4096) }},
 	} {
 		b := append([]byte(nil), good...)
 		c.change(b)
 		seal(b)
-		if _, err := decodeSuperblock(b, superOffset); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.why) {
+		if _, err := decodeSuperblock(b, HeadOffset); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: got %v", c.why, err)
 		}
 	}
-	if _, err := decodeSuperblock(good, superOffset); err != nil {
+	if _, err := decodeSuperblock(good, HeadOffset); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"holdfast.dev/holdfast/device/devicetest"
 	"holdfast.dev/holdfast/device/powercut"
 	"holdfast.dev/holdfast/internal/guard"
+	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // A leg with one good superblock, whichever it is and whatever is wrong with
@@ -15,14 +16,14 @@ import (
 func TestTornUpdateLeavesACopy(t *testing.T) {
 	r := devicetest.Rand(devicetest.Seed(t), 0)
 	base := crashBases(t, guard.None, 18*BlockSize)[0]
-	tail := tailOffset(base[0].Size())
+	tail := ondisk.TailOffset(base[0].Size())
 	for _, bad := range []struct {
 		name  string
 		at    int64
 		older bool
 	}{
-		{"head broken", superOffset, false}, {"tail broken", tail, false},
-		{"head older", superOffset, true}, {"tail older", tail, true},
+		{"head broken", ondisk.HeadOffset, false}, {"tail broken", tail, false},
+		{"head older", ondisk.HeadOffset, true}, {"tail older", tail, true},
 	} {
 		for range 40 {
 			legs, disks := powered(base, r.Uint64(), powercut.Nothing)
@@ -34,7 +35,7 @@ func TestTornUpdateLeavesACopy(t *testing.T) {
 				wipe(t, legs[0].Dev, bad.at)
 			}
 			must(t, legs[0].Dev.Flush())
-			newest := readCopies(legs[0].Dev)
+			newest := ondisk.ReadCopies(legs[0].Dev)
 			for n := 1; n <= 4; n++ {
 				legs, again := powered(disks, r.Uint64(), powercut.Nothing)
 				again[0].Supply().CutAfter(n)
@@ -42,8 +43,8 @@ func TestTornUpdateLeavesACopy(t *testing.T) {
 					m.Abandon()
 				}
 				legs, _ = powered(again, r.Uint64(), powercut.Sectors)
-				left := readCopies(legs[0].Dev)
-				if sb := left.best(); sb == nil || sb.generation < newest.best().generation {
+				left := ondisk.ReadCopies(legs[0].Dev)
+				if sb := left.Best(); sb == nil || sb.Generation < newest.Best().Generation {
 					t.Fatalf("%s, cut in operation %d: the newest superblock is gone", bad.name, n)
 				}
 			}
@@ -55,10 +56,10 @@ func TestTornUpdateLeavesACopy(t *testing.T) {
 func TestUnionIsWrittenBack(t *testing.T) {
 	legs := formatted(t, 3)
 	all, _ := identify(legs)
-	g := &all[1].sb.geometry
+	g := &all[1].sb.Geometry
 	b := make([]byte, BlockSize)
-	encodeLogBlock(b, all[1].sb.pool, 0, 3, &logBits{1 << 6})
-	put(t, legs[1].Dev, g.logOff()+logSlotOffset(0, 3), b)
+	ondisk.EncodeLogBlock(b, all[1].sb.Pool, 0, 3, &ondisk.LogBits{1 << 6})
+	put(t, legs[1].Dev, g.LogOff()+ondisk.LogSlotOffset(0, 3), b)
 	m := open(t, legs, Options{Manual: true})
 	put(t, m, 6*testRegion, []byte("x"))
 	for _, l := range legs {
@@ -73,7 +74,7 @@ func TestUnknownBytesAreKept(t *testing.T) {
 	legs := formatted(t, 1)
 	resealBoth(t, legs[0], func(b []byte) { b[16], b[3000] = 0x80, 0x77 })
 	used(t, legs)
-	for _, at := range []int64{superOffset, tailOffset(legs[0].Dev.Size())} {
+	for _, at := range []int64{ondisk.HeadOffset, ondisk.TailOffset(legs[0].Dev.Size())} {
 		if b := get(t, legs[0].Dev, at, BlockSize); b[16] != 0x80 || b[3000] != 0x77 {
 			t.Errorf("superblock at %d lost bytes: %x, %x", at, b[16], b[3000])
 		}
@@ -89,7 +90,7 @@ func TestTornLogOnEveryLeg(t *testing.T) {
 		put(t, m, region*testRegion, []byte("x"))
 		for i, l := range legs {
 			old := copyOf(t, l)
-			wipe(t, old.Dev, m.geo.logOff()+logSlotOffset(0, m.leg(i).seq[0]))
+			wipe(t, old.Dev, m.geo.LogOff()+ondisk.LogSlotOffset(0, m.leg(i).seq[0]))
 			want := []int{0, 1, 2, 3, 4}[:region]
 			if got := dirtyOnDisk(t, []Leg{old}); fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("after region %d: leg %s has bits %v in its older slot, want %v", region, l.Name, got, want)

@@ -1,4 +1,4 @@
-package mirror
+package ondisk
 
 import (
 	"encoding/binary"
@@ -21,9 +21,9 @@ func sealed(b []byte) bool {
 	return binary.LittleEndian.Uint32(b[offCRC:]) == crc32.Checksum(b[:offCRC], castagnoli)
 }
 
-// alignedBytes returns n bytes that start at a multiple of BlockSize, so that
+// AlignedBytes returns n bytes that start at a multiple of BlockSize, so that
 // devices opened for direct I/O take them without a copy.
-func alignedBytes(n int) []byte {
+func AlignedBytes(n int) []byte {
 	b := make([]byte, n+BlockSize)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (BlockSize - 1)
 	return b[skip : skip+n : skip+n]

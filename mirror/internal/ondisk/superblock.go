@@ -1,4 +1,4 @@
-package mirror
+package ondisk
 
 import (
 	"bytes"
@@ -65,21 +65,23 @@ const (
 )
 
 // slot is where in a superblock an area is told of.
-func (k areaKind) slot() int { return offAreas + int(k-1)*areaSlotSize }
+func (k AreaKind) slot() int { return offAreas + int(k-1)*areaSlotSize }
 
-// poolState says where a pool is between opening and closing.
-type poolState uint32
+// PoolState says where a pool is between opening and closing.
+type PoolState uint32
 
+// The states of a pool.
 const (
-	poolClean   poolState = iota // closed: nothing was in flight
-	poolOpening                  // about to be opened: no data was written yet
-	poolOpen                     // open, or not closed cleanly
+	PoolClean   PoolState = iota // closed: nothing was in flight
+	PoolOpening                  // about to be opened: no data was written yet
+	PoolOpen                     // open, or not closed cleanly
 	poolStates
 )
 
 // MemberState says what a pool thinks of one of its legs.
 type MemberState uint32
 
+// The states of a leg.
 const (
 	// InSync legs hold everything, outside the regions that the log names.
 	InSync MemberState = iota
@@ -110,58 +112,58 @@ func (s MemberState) String() string {
 // MarshalText makes the state readable in JSON.
 func (s MemberState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// member is a leg as the other legs know it.
-type member struct {
-	leg   uuid.UUID
-	state MemberState
-	// since is the generation that brought the state. Of a failed leg: the
+// Member is a leg as the other legs know it.
+type Member struct {
+	Leg   uuid.UUID
+	State MemberState
+	// Since is the generation that brought the state. Of a failed leg: the
 	// first that it is not to speak for.
-	since uint64
+	Since uint64
 }
 
-// superblock is what a leg says about itself and its pool.
-type superblock struct {
-	pool, leg  uuid.UUID
-	index      int
-	legSize    int64
-	generation uint64
-	used       uint64
-	state      poolState
-	geometry   geometry
-	// unsettled says that legs in sync may differ where the region log says so,
+// Superblock is what a leg says about itself and its pool.
+type Superblock struct {
+	Pool, Leg  uuid.UUID
+	Index      int
+	LegSize    int64
+	Generation uint64
+	Used       uint64 // the newest generation in which data may have been written
+	State      PoolState
+	Geometry   Geometry
+	// Unsettled says that legs in sync may differ where the region log says so,
 	// although the pool was closed.
-	unsettled bool
-	members   []member
+	Unsettled bool
+	Members   []Member
 
 	compat, roCompat uint64
 	// raw is the block this was decoded from, for the bytes not known here.
 	raw [BlockSize]byte
 }
 
-// sameView says whether two superblocks of one pool tell the same about it.
-func (s *superblock) sameView(o *superblock) bool {
-	if s.generation != o.generation || s.state != o.state || len(s.members) != len(o.members) {
+// SameView says whether two superblocks of one pool tell the same about it.
+func (s *Superblock) SameView(o *Superblock) bool {
+	if s.Generation != o.Generation || s.State != o.State || len(s.Members) != len(o.Members) {
 		return false
 	}
-	for i := range s.members {
-		if s.members[i] != o.members[i] {
+	for i := range s.Members {
+		if s.Members[i] != o.Members[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// lists says whether one superblock counts the leg of another as a member.
-func (s *superblock) lists(o *superblock) bool {
-	return o.index < len(s.members) && s.members[o.index].leg == o.leg && s.members[o.index].state != Removed
+// Lists says whether one superblock counts the leg of another as a member.
+func (s *Superblock) Lists(o *Superblock) bool {
+	return o.Index < len(s.Members) && s.Members[o.Index].Leg == o.Leg && s.Members[o.Index].State != Removed
 }
 
-// readOnly returns the features because of which this program must not write to
+// UnknownROCompat returns the features because of which this program must not write to
 // the leg; none if it may.
-func (s *superblock) readOnly() uint64 { return s.roCompat &^ knownROCompat }
+func (s *Superblock) UnknownROCompat() uint64 { return s.roCompat &^ knownROCompat }
 
 // encode writes s as it stands at the given location into b, one block.
-func (s *superblock) encode(b []byte, location int64) {
+func (s *Superblock) encode(b []byte, location int64) {
 	le := binary.LittleEndian
 	copy(b, s.raw[:])
 	copy(b, superMagic)
@@ -169,44 +171,44 @@ func (s *superblock) encode(b []byte, location int64) {
 	le.PutUint32(b[12:], BlockSize)
 	le.PutUint64(b[16:], s.compat)
 	le.PutUint64(b[24:], s.roCompat)
-	le.PutUint64(b[32:], s.geometry.incompat())
-	le.PutUint32(b[offGuardKind:], uint32(s.geometry.guards))
+	le.PutUint64(b[32:], s.Geometry.incompat())
+	le.PutUint32(b[offGuardKind:], uint32(s.Geometry.Guards))
 	le.PutUint32(b[offUnsettled:], 0)
-	if s.unsettled {
+	if s.Unsettled {
 		le.PutUint32(b[offUnsettled:], 1)
 	}
-	copy(b[40:], s.pool[:])
-	copy(b[56:], s.leg[:])
+	copy(b[40:], s.Pool[:])
+	copy(b[56:], s.Leg[:])
 	le.PutUint64(b[72:], uint64(location))
-	le.PutUint64(b[80:], s.generation)
-	le.PutUint32(b[88:], uint32(s.index))
-	le.PutUint32(b[92:], uint32(len(s.members)))
-	le.PutUint64(b[96:], uint64(s.legSize))
-	le.PutUint64(b[104:], uint64(s.geometry.dataSize))
-	le.PutUint64(b[112:], uint64(s.geometry.regionSize))
-	le.PutUint32(b[120:], uint32(s.state))
-	le.PutUint64(b[offUsed:], s.used)
-	for _, a := range s.geometry.areas[1:] {
+	le.PutUint64(b[80:], s.Generation)
+	le.PutUint32(b[88:], uint32(s.Index))
+	le.PutUint32(b[92:], uint32(len(s.Members)))
+	le.PutUint64(b[96:], uint64(s.LegSize))
+	le.PutUint64(b[104:], uint64(s.Geometry.DataSize))
+	le.PutUint64(b[112:], uint64(s.Geometry.RegionSize))
+	le.PutUint32(b[120:], uint32(s.State))
+	le.PutUint64(b[offUsed:], s.Used)
+	for _, a := range s.Geometry.Areas[1:] {
 		e := b[a.kind.slot():]
 		le.PutUint32(e, uint32(a.kind))
-		le.PutUint64(e[8:], uint64(a.off))
-		le.PutUint64(e[16:], uint64(a.len))
+		le.PutUint64(e[8:], uint64(a.Off))
+		le.PutUint64(e[16:], uint64(a.Len))
 	}
-	for i, m := range s.members {
+	for i, m := range s.Members {
 		e := b[offMembers+i*memberSlotLen:]
-		copy(e, m.leg[:])
-		le.PutUint32(e[16:], uint32(m.state))
-		le.PutUint64(e[24:], m.since)
+		copy(e, m.Leg[:])
+		le.PutUint32(e[16:], uint32(m.State))
+		le.PutUint64(e[24:], m.Since)
 	}
 	seal(b)
 }
 
 // incompat are the incompatible features that a pool of this geometry has.
-func (g *geometry) incompat() (features uint64) {
-	if g.guards != guard.None {
+func (g *Geometry) incompat() (features uint64) {
+	if g.Guards != guard.None {
 		features |= incompatGuards
 	}
-	if g.journal {
+	if g.Journal {
 		features |= incompatJournal
 	}
 	return features
@@ -214,7 +216,7 @@ func (g *geometry) incompat() (features uint64) {
 
 // decodeSuperblock reads the superblock in b, which was found at the given
 // location of a leg. Its errors wrap ErrCorrupt or ErrUnsupported.
-func decodeSuperblock(b []byte, location int64) (*superblock, error) {
+func decodeSuperblock(b []byte, location int64) (*Superblock, error) {
 	le := binary.LittleEndian
 	switch {
 	case len(b) != BlockSize:
@@ -230,28 +232,28 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	case le.Uint64(b[32:])&^knownIncompat != 0:
 		return nil, fmt.Errorf("%w: incompatible features %#x: use a newer program", ErrUnsupported, le.Uint64(b[32:])&^knownIncompat)
 	}
-	s := &superblock{
-		generation: le.Uint64(b[80:]),
-		used:       le.Uint64(b[offUsed:]),
-		index:      int(le.Uint32(b[88:])),
-		legSize:    int64(le.Uint64(b[96:])),
-		state:      poolState(le.Uint32(b[120:])),
+	s := &Superblock{
+		Generation: le.Uint64(b[80:]),
+		Used:       le.Uint64(b[offUsed:]),
+		Index:      int(le.Uint32(b[88:])),
+		LegSize:    int64(le.Uint64(b[96:])),
+		State:      PoolState(le.Uint32(b[120:])),
 		compat:     le.Uint64(b[16:]),
 		roCompat:   le.Uint64(b[24:]),
 	}
 	copy(s.raw[:], b)
-	copy(s.pool[:], b[40:])
-	copy(s.leg[:], b[56:])
-	s.geometry.dataSize = int64(le.Uint64(b[104:]))
-	s.geometry.regionSize = int64(le.Uint64(b[112:]))
-	if le.Uint32(b[12:]) != BlockSize || s.state >= poolStates {
-		return nil, fmt.Errorf("%w: block size %d, state %d", ErrCorrupt, le.Uint32(b[12:]), s.state)
+	copy(s.Pool[:], b[40:])
+	copy(s.Leg[:], b[56:])
+	s.Geometry.DataSize = int64(le.Uint64(b[104:]))
+	s.Geometry.RegionSize = int64(le.Uint64(b[112:]))
+	if le.Uint32(b[12:]) != BlockSize || s.State >= poolStates {
+		return nil, fmt.Errorf("%w: block size %d, state %d", ErrCorrupt, le.Uint32(b[12:]), s.State)
 	}
-	s.unsettled = le.Uint32(b[offUnsettled:]) != 0
+	s.Unsettled = le.Uint32(b[offUnsettled:]) != 0
 	kind := le.Uint32(b[offGuardKind:])
-	s.geometry.guards = guard.Kind(kind)
-	s.geometry.journal = le.Uint64(b[32:])&incompatJournal != 0
-	if kind > uint32(guard.T10DIF) || s.geometry.incompat() != le.Uint64(b[32:]) {
+	s.Geometry.Guards = guard.Kind(kind)
+	s.Geometry.Journal = le.Uint64(b[32:])&incompatJournal != 0
+	if kind > uint32(guard.T10DIF) || s.Geometry.incompat() != le.Uint64(b[32:]) {
 		return nil, fmt.Errorf("%w: guards of kind %d and incompatible features %#x", ErrCorrupt, kind, le.Uint64(b[32:]))
 	}
 	if err := s.decodeMembers(b, le.Uint32(b[92:])); err != nil {
@@ -263,53 +265,53 @@ func decodeSuperblock(b []byte, location int64) (*superblock, error) {
 	return s, nil
 }
 
-func (s *superblock) decodeMembers(b []byte, n uint32) error {
-	if n < 1 || n > MaxLegs || s.index < 0 || s.index >= int(n) {
-		return fmt.Errorf("leg %d of %d", s.index, n)
+func (s *Superblock) decodeMembers(b []byte, n uint32) error {
+	if n < 1 || n > MaxLegs || s.Index < 0 || s.Index >= int(n) {
+		return fmt.Errorf("leg %d of %d", s.Index, n)
 	}
-	s.members = make([]member, n)
-	for i := range s.members {
+	s.Members = make([]Member, n)
+	for i := range s.Members {
 		e := b[offMembers+i*memberSlotLen:]
-		m := &s.members[i]
-		copy(m.leg[:], e)
-		m.state = MemberState(binary.LittleEndian.Uint32(e[16:]))
-		m.since = binary.LittleEndian.Uint64(e[24:])
-		if m.state >= memberStates {
-			return fmt.Errorf("leg %d is in state %d", i, m.state)
+		m := &s.Members[i]
+		copy(m.Leg[:], e)
+		m.State = MemberState(binary.LittleEndian.Uint32(e[16:]))
+		m.Since = binary.LittleEndian.Uint64(e[24:])
+		if m.State >= memberStates {
+			return fmt.Errorf("leg %d is in state %d", i, m.State)
 		}
 		for j := range i {
-			if s.members[j].leg == m.leg {
+			if s.Members[j].Leg == m.Leg {
 				return fmt.Errorf("legs %d and %d are the same", j, i)
 			}
 		}
 	}
-	if s.members[s.index].leg != s.leg {
-		return fmt.Errorf("leg %s is listed as %s", s.leg, s.members[s.index].leg)
+	if s.Members[s.Index].Leg != s.Leg {
+		return fmt.Errorf("leg %s is listed as %s", s.Leg, s.Members[s.Index].Leg)
 	}
 	return nil
 }
 
-func (s *superblock) decodeAreas(b []byte) error {
-	g := &s.geometry
-	if g.dataSize <= 0 || g.dataSize > maxDataSize || g.dataSize%BlockSize != 0 {
-		return fmt.Errorf("data size %d", g.dataSize)
+func (s *Superblock) decodeAreas(b []byte) error {
+	g := &s.Geometry
+	if g.DataSize <= 0 || g.DataSize > MaxDataSize || g.DataSize%BlockSize != 0 {
+		return fmt.Errorf("data size %d", g.DataSize)
 	}
-	if err := checkRegionSize(g.regionSize, g.dataSize); err != nil {
+	if err := checkRegionSize(g.RegionSize, g.DataSize); err != nil {
 		return err
 	}
-	if s.legSize < minLegSize || s.legSize > 2*maxDataSize {
-		return fmt.Errorf("leg size %d", s.legSize)
+	if s.LegSize < minLegSize || s.LegSize > 2*MaxDataSize {
+		return fmt.Errorf("leg size %d", s.LegSize)
 	}
 	for kind := areaNone + 1; kind < areaKinds; kind++ {
 		e := b[kind.slot():]
-		if is := areaKind(binary.LittleEndian.Uint32(e)); is != kind {
+		if is := AreaKind(binary.LittleEndian.Uint32(e)); is != kind {
 			return fmt.Errorf("area %d stands in the place of area %d", is, kind)
 		}
-		a := area{kind, int64(binary.LittleEndian.Uint64(e[8:])), int64(binary.LittleEndian.Uint64(e[16:]))}
-		if a.off < superOffset+BlockSize || a.off%BlockSize != 0 || a.len < 0 || a.off > tailOffset(s.legSize)-a.len {
-			return fmt.Errorf("area %d has %d bytes at %d of a leg of %d", kind, a.len, a.off, s.legSize)
+		a := Area{kind, int64(binary.LittleEndian.Uint64(e[8:])), int64(binary.LittleEndian.Uint64(e[16:]))}
+		if a.Off < HeadOffset+BlockSize || a.Off%BlockSize != 0 || a.Len < 0 || a.Off > TailOffset(s.LegSize)-a.Len {
+			return fmt.Errorf("area %d has %d bytes at %d of a leg of %d", kind, a.Len, a.Off, s.LegSize)
 		}
-		g.areas[kind] = a
+		g.Areas[kind] = a
 	}
 	return g.checkAreas()
 }

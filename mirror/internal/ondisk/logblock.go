@@ -1,4 +1,4 @@
-package mirror
+package ondisk
 
 import (
 	"bytes"
@@ -20,28 +20,29 @@ import (
 //	48 4000   one bit a region, in words of 64
 //	4092 4    CRC-32C over everything before
 const (
-	logMagic        = "HFREGION"
-	offLogBits      = 48
-	logWords        = 500
-	regionsPerBlock = logWords * 64
+	logMagic   = "HFREGION"
+	offLogBits = 48
+	// LogWords is how many words of bits a block has.
+	LogWords        = 500
+	regionsPerBlock = LogWords * 64
 	logBlocksMax    = (maxRegions + regionsPerBlock - 1) / regionsPerBlock
 	logAreaSize     = logBlocksMax * 2 * BlockSize
 )
 
-// logBits is the payload of a log block.
-type logBits [logWords]uint64
+// LogBits is the payload of a log block.
+type LogBits [LogWords]uint64
 
-// logBlocks is how many blocks the log of that many regions has.
-func logBlocks(regions int) int { return (regions + regionsPerBlock - 1) / regionsPerBlock }
+// LogBlocks is how many blocks the log of that many regions has.
+func LogBlocks(regions int) int { return (regions + regionsPerBlock - 1) / regionsPerBlock }
 
-// logSlotOffset is where, within the log area, the given sequence number of a
+// LogSlotOffset is where, within the log area, the given sequence number of a
 // block belongs.
-func logSlotOffset(block int, seq uint64) int64 {
+func LogSlotOffset(block int, seq uint64) int64 {
 	return (int64(block)*2 + int64(seq&1)) * BlockSize
 }
 
-// encodeLogBlock fills b, one block.
-func encodeLogBlock(b []byte, pool uuid.UUID, block int, seq uint64, bits *logBits) {
+// EncodeLogBlock fills b, one block.
+func EncodeLogBlock(b []byte, pool uuid.UUID, block int, seq uint64, bits *LogBits) {
 	le := binary.LittleEndian
 	clear(b)
 	copy(b, logMagic)
@@ -55,9 +56,9 @@ func encodeLogBlock(b []byte, pool uuid.UUID, block int, seq uint64, bits *logBi
 	seal(b)
 }
 
-// decodeLogBlock reads the block found in a slot of a block of a pool's log.
+// DecodeLogBlock reads the block found in a slot of a block of a pool's log.
 // Its errors wrap ErrCorrupt.
-func decodeLogBlock(b []byte, pool uuid.UUID, block, slot int, bits *logBits) (seq uint64, err error) {
+func DecodeLogBlock(b []byte, pool uuid.UUID, block, slot int, bits *LogBits) (seq uint64, err error) {
 	le := binary.LittleEndian
 	switch {
 	case len(b) != BlockSize || !bytes.HasPrefix(b, []byte(logMagic)):
