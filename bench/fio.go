@@ -28,6 +28,14 @@ type job struct {
 // target is where a job goes: an engine of fio and its arguments.
 type target []string
 
+// apart is the same on the first processor, which servers then leave alone.
+func (t target) apart(yes bool) target {
+	if yes {
+		return append(t, "--cpus_allowed=0")
+	}
+	return t
+}
+
 // overNBD is a server at a URI.
 func overNBD(uri string) target { return target{"--ioengine=nbd", "--uri=" + uri} }
 

@@ -62,7 +62,7 @@ func openNothing(r *runner, h *host) ([]experiment, error) {
 	var all []experiment
 	for _, j := range nothingLimits {
 		all = append(all, experiment{j.name, []contestant{{limitThing, func(ctx context.Context, round int) (figures, error) {
-			return fio(ctx, j, overNBD(nbdURI(volumeName, l.Addr().String())), r.o.size, r.o.runtime, round+1)
+			return fio(ctx, j, overNBD(nbdURI(volumeName, l.Addr().String())).apart(r.o.apart), r.o.size, r.o.runtime, round+1)
 		}}}})
 	}
 	return all, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ type options struct {
 	runtime  time.Duration // of one turn
 	size     int64         // of a volume, in bytes
 	quick    bool
+	apart    bool // clients and servers keep to processors of their own
 }
 
 // parseOptions reads the command line.
@@ -53,6 +55,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 0, "how often each takes its turn (5; 3 if quick)")
 	f.DurationVar(&o.runtime, "runtime", 0, "how long a turn is (2s; 400ms if quick)")
 	f.BoolVar(&o.quick, "quick", false, "measure what the bars need and little else, in under three minutes")
+	f.BoolVar(&o.apart, "apart", false, "keep clients to the first processor, and servers to the others")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -72,15 +75,15 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 }
 
 func (o *options) ensureDefaults() {
-	rounds, runtime, size := fullRounds, 2*time.Second, int64(1<<30)
+	rounds, turn, size := fullRounds, 2*time.Second, int64(1<<30)
 	if o.quick {
-		rounds, runtime, size = quickRounds, 400*time.Millisecond, 256<<20
+		rounds, turn, size = quickRounds, 400*time.Millisecond, 256<<20
 	}
 	if o.rounds == 0 {
 		o.rounds = rounds
 	}
 	if o.runtime == 0 {
-		o.runtime = runtime
+		o.runtime = turn
 	}
 	if o.size == 0 {
 		o.size = size
@@ -100,6 +103,9 @@ func (o *options) validate() error {
 	}
 	if o.size < leastSize || o.size%(4<<20) != 0 {
 		all = append(all, fmt.Errorf("-size: a multiple of 4MiB from %v, not %v", config.Size(leastSize), config.Size(o.size)))
+	}
+	if o.apart && runtime.NumCPU() < 2 {
+		all = append(all, errors.New("-apart: there is one processor only"))
 	}
 	path, err := filepath.Abs(o.holdfast)
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -90,6 +91,9 @@ func nbdURI(export, socket string) string { return "nbd+unix:///" + export + "?s
 // start starts it.
 func (s *server) start(ctx context.Context) error {
 	args := s.args
+	if s.h.o.apart {
+		args = append([]string{"taskset", "--cpu-list", fmt.Sprintf("1-%d", runtime.NumCPU()-1)}, args...)
+	}
 	if s.group != "" {
 		// It is in the group before it is itself, and so is all it ever takes.
 		args = append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, s.group}, args...)
@@ -176,7 +180,7 @@ func (s *server) files() []string {
 }
 
 // load runs a job against it, and counts what that took.
-func (s *server) load(ctx context.Context, j job, runtime time.Duration, round int) (figures, error) {
+func (s *server) load(ctx context.Context, j job, turn time.Duration, round int) (figures, error) {
 	pid := s.proc.cmd.Process.Pid
 	before, err := cpuTime(pid)
 	if err != nil {
@@ -186,7 +190,7 @@ func (s *server) load(ctx context.Context, j job, runtime time.Duration, round i
 	if err != nil {
 		return nil, err
 	}
-	f, err := fio(ctx, j, overNBD(s.uri()), s.size, runtime, round+1)
+	f, err := fio(ctx, j, overNBD(s.uri()).apart(s.h.o.apart), s.size, turn, round+1)
 	if err != nil {
 		return nil, err
 	}
