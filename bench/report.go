@@ -113,7 +113,8 @@ func (p *pairing) cells() string {
 // figureNames are what figures are called in tables.
 var figureNames = map[string]string{
 	iops: "speed", bytesPerSecond: "speed", nanos: "time", seconds: "time",
-	bytesPerRegion: "bytes per region", bytesPerCached: "resident per cached byte",
+	bytesPerRegion: "copied for each region", bytesPerCached: "resident for each cached byte",
+	bytesCopied: "copied", clientShare: "processors that fio took",
 }
 
 // alone are the figures that stand for themselves.
@@ -134,13 +135,13 @@ func alone(experiment string) []string {
 }
 
 func (r *result) writeFigures(b *strings.Builder) {
-	b.WriteString("## The machine's limits, resync and memory\n\n| what | who | median | least | most |\n|---|---|---|---|---|\n")
+	b.WriteString("## The machine's limits, resync and memory\n\n| what | who | by | median | least | most |\n|---|---|---|---|---|---|\n")
 	for _, e := range r.experiments() {
 		for _, figure := range alone(e) {
 			for _, c := range r.contestants(e) {
 				if all := values(r.byRound(e, c, figure)); len(all) > 0 {
 					s := spreadOf(all)
-					fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", e, c, format(figure, s.Median), format(figure, s.Min), format(figure, s.Max))
+					fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", e, c, figureNames[figure], format(figure, s.Median), format(figure, s.Min), format(figure, s.Max))
 				}
 			}
 		}

@@ -50,7 +50,7 @@ func TestMarkdown(t *testing.T) {
 		"| randread 4k qd32 | nbdkit file | speed | 130.0 k/s | 100.0 k/s | 1.30 (1.30 to 1.30) | 4.0 us | 8.0 us | 0.50 (0.50 to 0.50) |",
 		"| randwrite 4k qd32 | nbdkit file | speed | 50.0 k/s | 100.0 k/s | 0.50 (0.50 to 0.50) | 4.0 us | 5.0 us | 0.80 (0.80 to 0.80) |",
 		"| randwrite 4k qd32 | nbdkit file | 40.0 k/s | 20.0 k/s | 2.00 (2.00 to 2.00) | 12.0 us | 24.0 us | 0.50 (0.50 to 0.50) |",
-		"| limit: copy of 4 KiB, hot | this machine | 55 ns | 55 ns | 55 ns |",
+		"| limit: copy of 4 KiB, hot | this machine | time | 55 ns | 55 ns | 55 ns |",
 		"- nobody <&>: not \"there\"",
 	} {
 		if !strings.Contains(text, want) {
