@@ -84,17 +84,22 @@ func (g *guards) holdAll(offs []int64, blocks []*guardBlock) error {
 			return err
 		}
 	}
-	if absent := g.find(offs, blocks); len(absent) > 0 {
+	absent, ready := g.find(offs, blocks)
+	if ready {
+		return nil
+	}
+	if len(absent) > 0 {
 		g.load(absent)
 	}
 	return g.await(blocks)
 }
 
 // find finds the blocks of some offsets, which have one user more from here on. It
-// returns those that it has made, for the caller to load.
-func (g *guards) find(offs []int64, blocks []*guardBlock) (absent []*guardBlock) {
+// returns those that it has made, for the caller to load, and whether all are there.
+func (g *guards) find(offs []int64, blocks []*guardBlock) (absent []*guardBlock, ready bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	ready = true
 	for i, off := range offs {
 		b, ok := g.blocks[off/guardSpan]
 		if ok {
@@ -105,8 +110,9 @@ func (g *guards) find(offs []int64, blocks []*guardBlock) (absent []*guardBlock)
 			absent = append(absent, b)
 		}
 		blocks[i] = b
+		ready = ready && !b.loading && b.err == nil
 	}
-	return absent
+	return absent, ready
 }
 
 // await waits until blocks are loaded. If one could not be it lets all go.

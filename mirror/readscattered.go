@@ -5,9 +5,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
-	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
-	"holdfast.dev/holdfast/journal"
 )
 
 // ReadScattered fills parts as ReadAt would, but as many as can be with one call of a
@@ -15,70 +13,12 @@ import (
 // are read by themselves, or with those that follow. It heals nothing: where a block is
 // not as it was written, or cannot be read, it fails, and that is left to ReadAt.
 func (m *Mirror) ReadScattered(parts []device.Part) error {
-	for len(parts) > 0 {
-		n, err := 0, error(nil)
-		if len(parts) > 1 {
-			n, err = m.readTogether(parts)
-		}
-		if n == 0 && err == nil {
-			n, err = 1, device.ReadPart(m, &parts[0])
-		}
-		if err != nil {
-			return err
-		}
-		parts = parts[n:]
-	}
-	return nil
-}
-
-// readTogether reads the first parts, as many as it can at once, and returns how many
-// these are.
-func (m *Mirror) readTogether(parts []device.Part) (n int, err error) {
-	s := m.spreads.get()
-	defer s.giveBack()
-	for n < min(len(parts), spreadMost) {
-		p := &parts[n]
-		took, err := s.takeToRead(p)
-		if err != nil {
-			return 0, m.opError("read", p.Off, int64(len(p.P)), err)
-		}
-		if !took {
-			break
-		}
-		n++
-	}
-	if n == 0 {
-		return 0, nil
-	}
-	return n, m.opError("read", parts[0].Off, 0, s.read())
-}
-
-// takeToRead is take for a part that is to be read, of a place where the legs are known
-// to be equal.
-func (s *spread) takeToRead(p *device.Part) (took bool, err error) {
-	m, n := s.m, int64(len(p.P))
-	if !m.whole(p) {
-		return false, nil
-	}
-	h, err := m.enterPart("read", p, len(s.spans) == 0, rangelock.Shared)
-	if h == nil {
-		return false, err
-	}
-	var few [4]journal.Version
-	if len(m.ring.held(p.Off, n, few[:0])) > 0 || !m.regions.calm(p.Off, n) {
-		m.ranges.Release(h)
-		return false, nil
-	}
-	s.add(span{off: p.Off, p: p.P, held: h})
-	return true, nil
+	return m.scattered(&reading, parts)
 }
 
 // read reads the parts, each with its range, from one leg, and checks them.
 func (s *spread) read() error {
 	m := s.m
-	if err := s.holdGuards(); err != nil {
-		return err
-	}
 	i := m.pick(m.inSync(), s.spans[0].off)
 	if err := m.readLegScattered(i, s.parts); err != nil {
 		return err

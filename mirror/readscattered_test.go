@@ -100,21 +100,21 @@ func TestReadScatteredTurns(t *testing.T) {
 		numbers = append(numbers, n)
 	}
 	parts := blocksAt(numbers...)
-	if n, err := m.readTogether(parts); n != spreadMost || err != nil || len(parts) <= spreadMost {
+	if n, err := m.spread(&reading, parts); n != spreadMost || err != nil || len(parts) <= spreadMost {
 		t.Errorf("of %d parts: %d, %v", len(parts), n, err)
 	}
 	h := m.ranges.Acquire(4*BlockSize, BlockSize, rangelock.Exclusive)
-	if n, err := m.readTogether(parts[1:8]); n != 3 || err != nil {
+	if n, err := m.spread(&reading, parts[1:8]); n != 3 || err != nil {
 		t.Errorf("beside one that is written: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
 	h = m.ranges.Acquire(4*BlockSize, BlockSize, rangelock.Shared)
-	if n, err := m.readTogether(parts[1:8]); n != 7 || err != nil {
+	if n, err := m.spread(&reading, parts[1:8]); n != 7 || err != nil {
 		t.Errorf("beside one that is read: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
 	batch(t, m, block(5, 77))
-	if n, err := m.readTogether(parts[1:8]); n != 4 || err != nil {
+	if n, err := m.spread(&reading, parts[1:8]); n != 4 || err != nil {
 		t.Errorf("beside one in the ring: %d, %v", n, err)
 	}
 	must(t, m.ReadScattered(parts[1:8]))

@@ -18,13 +18,36 @@ const spreadMost = 32
 // the journal, or that somebody is at, are written by themselves, or with those
 // that follow.
 func (m *Mirror) WriteScattered(parts []device.Part) error {
+	return m.scattered(&writing, parts)
+}
+
+// way is how parts are read, or written, together.
+type way struct {
+	name string
+	mode rangelock.Mode
+	// fits says whether a part may be moved with others; sum, if not nil, notes what
+	// it is to be checked by; do moves all; alone moves a part that could not be among
+	// them.
+	fits  func(*Mirror, *device.Part) bool
+	sum   func(*spread, *device.Part) error
+	do    func(*spread) error
+	alone func(device.Device, *device.Part) error
+}
+
+var (
+	reading = way{"read", rangelock.Shared, (*Mirror).whole, nil, (*spread).read, device.ReadPart}
+	writing = way{"write", rangelock.Exclusive, (*Mirror).together, (*spread).sum, (*spread).write, device.WritePart}
+)
+
+// scattered reads or writes parts, as many as it can in one turn.
+func (m *Mirror) scattered(w *way, parts []device.Part) error {
 	for len(parts) > 0 {
 		n, err := 0, error(nil)
 		if len(parts) > 1 {
-			n, err = m.spread(parts)
+			n, err = m.spread(w, parts)
 		}
 		if n == 0 && err == nil {
-			n, err = 1, device.WritePart(m, &parts[0])
+			n, err = 1, w.alone(m, &parts[0])
 		}
 		if err != nil {
 			return err
@@ -51,16 +74,16 @@ type span struct {
 	first, last int             // regions
 }
 
-// spread writes the first parts, as many as it can in one turn, and returns how
-// many. If that is none nothing was done.
-func (m *Mirror) spread(parts []device.Part) (n int, err error) {
+// spread reads or writes the first parts, as many as it can in one turn, and returns
+// how many. If that is none nothing was done.
+func (m *Mirror) spread(w *way, parts []device.Part) (n int, err error) {
 	s := m.spreads.get()
 	defer s.giveBack()
 	for n < min(len(parts), spreadMost) {
 		p := &parts[n]
-		took, err := s.take(p)
+		took, err := s.take(w, p)
 		if err != nil {
-			return 0, m.opError("write", p.Off, int64(len(p.P)), err)
+			return 0, m.opError(w.name, p.Off, int64(len(p.P)), err)
 		}
 		if !took {
 			break
@@ -71,9 +94,9 @@ func (m *Mirror) spread(parts []device.Part) (n int, err error) {
 		return 0, nil
 	}
 	if err = s.holdGuards(); err == nil {
-		err = s.write()
+		err = w.do(s)
 	}
-	return n, m.opError("write", parts[0].Off, 0, err)
+	return n, m.opError(w.name, parts[0].Off, 0, err)
 }
 
 // together says whether a part may be written with others.
@@ -95,34 +118,44 @@ func (m *Mirror) whole(p *device.Part) bool {
 	}
 }
 
-// take takes what a part needs, and says whether it could: it waits for the range
-// of the first alone, as a batch does. What it took before it failed is taken.
-func (s *spread) take(p *device.Part) (took bool, err error) {
+// take takes what a part needs, and says whether it could: it waits for the range of
+// the first alone, as a batch does. What the ring holds it leaves, for that is newer and
+// takes what comes after; and to be read, what has to be mended first. What it took
+// before it failed is taken.
+func (s *spread) take(w *way, p *device.Part) (took bool, err error) {
 	m, n := s.m, int64(len(p.P))
-	if !m.together(p) {
+	if !w.fits(m, p) {
 		return false, nil
 	}
-	h, err := m.enterPart("write", p, len(s.spans) == 0, rangelock.Exclusive)
+	h, err := m.enterPart(w.name, p, len(s.spans) == 0, w.mode)
 	if h == nil {
 		return false, err
 	}
 	var few [4]journal.Version
-	if len(m.ring.held(p.Off, n, few[:0])) > 0 {
-		m.ranges.Release(h) // the ring takes what comes after
+	if len(m.ring.held(p.Off, n, few[:0])) > 0 || w.mode == rangelock.Shared && !m.regions.calm(p.Off, n) {
+		m.ranges.Release(h)
 		return false, nil
 	}
 	s.add(span{off: p.Off, p: p.P, held: h})
-	switch {
-	case m.guards.on():
-		from := len(s.sums)
-		for range n / BlockSize {
-			s.sums = append(s.sums, 0)
-		}
-		err = sumBlocks(s.sums[from:], p.P, p.Off, p.Sums)
-	case p.Sums != nil:
-		err = device.CheckGuards(p.P, p.Off, p.Sums)
+	if w.sum != nil {
+		err = w.sum(s, p)
 	}
 	return err == nil, err
+}
+
+// sum notes the sums of a part, and checks it by those that it comes with.
+func (s *spread) sum(p *device.Part) error {
+	if !s.m.guards.on() {
+		if p.Sums != nil {
+			return device.CheckGuards(p.P, p.Off, p.Sums)
+		}
+		return nil
+	}
+	from := len(s.sums)
+	for range len(p.P) / BlockSize {
+		s.sums = append(s.sums, 0)
+	}
+	return sumBlocks(s.sums[from:], p.P, p.Off, p.Sums)
 }
 
 // holdGuards holds the guards of all parts.

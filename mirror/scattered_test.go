@@ -139,22 +139,22 @@ func TestWriteScatteredTurns(t *testing.T) {
 	for i := range int64(testData / BlockSize) {
 		parts = append(parts, block(i, byte(i)))
 	}
-	if n, err := m.spread(parts); n != spreadMost || err != nil || len(parts) <= spreadMost {
+	if n, err := m.spread(&writing, parts); n != spreadMost || err != nil || len(parts) <= spreadMost {
 		t.Errorf("of %d parts: %d, %v", len(parts), n, err)
 	}
 	h := m.ranges.Acquire(4*BlockSize, BlockSize, rangelock.Exclusive)
-	if n, err := m.spread(parts[1:8]); n != 3 || err != nil {
+	if n, err := m.spread(&writing, parts[1:8]); n != 3 || err != nil {
 		t.Errorf("beside one that is held: %d, %v", n, err)
 	}
 	m.ranges.Release(h)
-	if n, err := m.spread(parts[1:8]); n != 7 || err != nil {
+	if n, err := m.spread(&writing, parts[1:8]); n != 7 || err != nil {
 		t.Errorf("when it is free: %d, %v", n, err)
 	}
 	batch(t, m, block(5, 77))
-	if n, err := m.spread(parts[1:8]); n != 4 || err != nil {
+	if n, err := m.spread(&writing, parts[1:8]); n != 4 || err != nil {
 		t.Errorf("beside one in the ring: %d, %v", n, err)
 	}
-	if n, err := m.spread(parts[5:8]); n != 0 || err != nil {
+	if n, err := m.spread(&writing, parts[5:8]); n != 0 || err != nil {
 		t.Errorf("one in the ring: %d, %v", n, err)
 	}
 	for _, s := range seen {
