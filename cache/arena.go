@@ -21,8 +21,8 @@ type arena struct {
 	fd  int
 	mem []byte
 
-	readying atomic.Int32 // how many are in write
-	writing  seam.Mutex   // held there
+	writers atomic.Int32 // how many are in write
+	writing seam.Mutex   // held there
 }
 
 func newArena(name string, size int64) (*arena, error) {
@@ -54,10 +54,10 @@ const (
 	// readyMin is the shortest run, in pages, that is worth readying: the calls
 	// cost as much as the faults of a few pages.
 	readyMin = 8
-	// readyMost is how many make memory ready at once: one, and a few who wait for
+	// writersMost is how many write to it at once: one, and a few who wait for
 	// him. With more than that one processor is not enough, and they are faster by
 	// touching for themselves.
-	readyMost = 4
+	writersMost = 4
 )
 
 // blank is what frames are readied from.
@@ -81,21 +81,21 @@ func (a *arena) ready(n, count int64) {
 	}
 }
 
-// fill fills frames from n on, that have no memory yet, with p. A few it does not
-// touch: that takes less than the faults, and so does punching what nobody has
-// looked at since.
+// fill fills frames from n on, that have no memory yet, with p, and does not touch
+// them: that takes less than the faults, and so does punching what nobody has looked
+// at since.
 func (a *arena) fill(n int64, p []byte) {
-	if len(p) >= readyMin*PageSize || !a.write(p, n*PageSize) {
+	if !a.write(p, n*PageSize) {
 		copy(a.mem[n*PageSize:], p)
 	}
 }
 
 // write writes p to off as to a file, without touching the memory, and says whether it
 // did. The system has one lock for writes to a file, and lets who waits for it spin:
-// here he sleeps, or if too many do does it otherwise.
+// here he sleeps; or if too many do he is to touch it after all.
 func (a *arena) write(p []byte, off int64) bool {
-	defer a.readying.Add(-1)
-	if a.readying.Add(1) > readyMost {
+	defer a.writers.Add(-1)
+	if a.writers.Add(1) > writersMost {
 		return false
 	}
 	a.writing.Lock()

@@ -9,7 +9,8 @@
 //
 // # A page's life
 //
-// A read that misses brings a run of pages in (fill.go). A write asks the
+// A read that misses brings a run of pages in (fill.go); what several lack comes in with
+// one read of the backing (readscattered.go). A write asks the
 // owner, copies in, marks the sectors dirty and sets the DIRTY tag (write.go).
 // Flusher, sync and reclaim all write out through claim (claim.go): under the
 // page's lock the word's dirty bits become writeback while the DIRTY tag stays,
@@ -57,7 +58,7 @@
 //  5. A page whose write-out failed is dirty; a page whose flush failed becomes
 //     dirty again. Neither leaves memory unless it is discarded.
 //  6. The pages present and the shadows together stay within the budget; the
-//     snapshots are a few buffers beside it.
+//     snapshots, and what is read together comes to, are a few buffers beside it.
 //  7. After a discard or truncate has returned, nothing older than it comes
 //     back: no fill, write-out, insertion or pin overlaps it.
 //  8. The last store through a pin or a mapping reaches the backing with the next

@@ -53,7 +53,8 @@ func (m *Mapping) fillRun(n, want, readAhead int64) (read int64, err error) {
 	m.arena.ready(n, count)
 	frames := m.arena.frames(n, count)
 	if _, err := m.backing.ReadAt(frames, n*PageSize); err != nil {
-		m.unlockEmpty(n, count)
+		m.arena.punch(n, count)
+		m.unlockAbsent(n, count)
 		return 0, fmt.Errorf("cache: %s: reading %d pages at %d: %w", m.o.Name, count, n*PageSize, err)
 	}
 	m.finishFill(n, count, want, frames)
@@ -76,9 +77,8 @@ func (m *Mapping) lockAbsent(n, limit int64) (count int64) {
 	return count
 }
 
-// unlockEmpty unlocks absent pages whose frames are not to be kept.
-func (m *Mapping) unlockEmpty(n, count int64) {
-	m.arena.punch(n, count)
+// unlockAbsent unlocks what lockAbsent has locked, unchanged.
+func (m *Mapping) unlockAbsent(n, count int64) {
 	for i := range count {
 		pg := m.page(n + i)
 		pg.unlock(0, 0)
@@ -87,8 +87,8 @@ func (m *Mapping) unlockEmpty(n, count int64) {
 
 // finishFill unlocks the pages that were read, whose bytes are p, and stays in those
 // wanted. At the first that was read ahead is a marker: a reader who comes there has
-// what follows read. The last page is unlocked first, so that who waits for the first, and then
-// for each that follows, finds all of them.
+// what follows read. The last page is unlocked first, so that who waits for the first,
+// and then for each that follows, finds all of them.
 func (m *Mapping) finishFill(n, count, want int64, p []byte) {
 	m.c.queues.pushRun(m, n, count)
 	for i := count - 1; i >= 0; i-- {

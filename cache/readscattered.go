@@ -21,7 +21,6 @@ type fetch struct {
 	runs  []fetched
 	parts []device.Part // where their pages are read to
 	left  []*device.Part
-	room  int64   // for how many pages, beyond those that were read
 	buf   *buffer // where the parts are, if not in the frames
 	used  int64   // pages of it
 }
@@ -55,12 +54,11 @@ func (m *Mapping) readScattered(parts []device.Part) error {
 		if err := m.c.charge(want); err != nil {
 			return err
 		}
-		f.room = want
 		f.buf = m.c.fetched.get(false)
 		f.take()
-		err := f.read()
+		read, err := f.read()
 		m.c.fetched.put(f.buf)
-		m.c.uncharge(f.room)
+		m.c.uncharge(want - read)
 		if err != nil {
 			return err
 		}
@@ -100,10 +98,7 @@ func (f *fetch) takeOne(p *device.Part) bool {
 	}
 	locked := m.lockAbsent(n, min(count, m.pages()-n))
 	if locked < count {
-		for i := range locked {
-			pg := m.page(n + i)
-			pg.unlock(0, 0)
-		}
+		m.unlockAbsent(n, locked)
 		m.ranges.Release(h)
 		return false
 	}
@@ -121,10 +116,10 @@ func (f *fetch) place(n, count int64) []byte {
 	return f.buf.mem[(f.used-count)*PageSize : f.used*PageSize]
 }
 
-// read reads what was taken and gives it out.
-func (f *fetch) read() (err error) {
+// read reads what was taken and gives it out. It returns how many pages it has read.
+func (f *fetch) read() (pages int64, err error) {
 	if len(f.runs) == 0 {
-		return nil
+		return 0, nil
 	}
 	m := f.m
 	seam.Point("cache.fetch", uint64(f.runs[0].n))
@@ -134,22 +129,23 @@ func (f *fetch) read() (err error) {
 	for i := range f.runs {
 		r := &f.runs[i]
 		if err != nil {
-			m.unlockEmpty(r.n, r.count)
+			m.arena.punch(r.n, r.count)
+			m.unlockAbsent(r.n, r.count)
 		} else {
 			f.finish(r, f.parts[i].P)
+			pages += r.count
 		}
 		m.ranges.Release(r.held)
 	}
-	return err
+	return pages, err
 }
 
 // finish makes pages valid that were read to p, and gives out what is wanted of them.
 func (f *fetch) finish(r *fetched, p []byte) {
 	m := f.m
-	f.room -= r.count
 	m.c.counters.misses.Add(1)
 	m.c.counters.pagesRead.Add(r.count)
-	if &p[0] != &m.arena.frames(r.n, 1)[0] {
+	if &p[0] != &m.arena.frames(r.n, 1)[0] { // there was room in a buffer
 		m.arena.fill(r.n, p)
 	}
 	m.finishFill(r.n, r.count, r.count, p)

@@ -5,9 +5,9 @@ import "io"
 // Scattered is implemented by devices that can move scattered parts cheaper
 // together than one by one.
 type Scattered interface {
-	// ReadScattered fills all parts, in any order; their sums are not looked at.
-	// After an error it is not known which are filled, and nothing has been healed
-	// that could be: who wants that, or to know which can be read, reads each by itself.
+	// ReadScattered fills all parts, which come without sums, in any order. After an
+	// error it is not known which are filled, and nothing has been healed that could
+	// be: who wants that, or to know which can be read, reads each by itself.
 	ReadScattered(parts []Part) error
 	// WriteScattered writes all parts, in any order. They do not overlap. After an
 	// error any of them may have been written, whole or in part; otherwise what is

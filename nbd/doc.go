@@ -15,8 +15,8 @@
 // the batch is full. A request that would wait goes to one of a bounded number
 // of workers, so it never delays a request behind it; one of them stays when there
 // is nothing to do. Short reads that would wait are done by a few of these, who take
-// together what has come while all were busy. Whoever has a reply while nobody writes to the socket becomes
-// the writer, and writes what others bring meanwhile.
+// together what has come while all were busy. Whoever has a reply while nobody writes
+// to the socket becomes the writer, and writes what others bring meanwhile.
 //
 // # Invariants
 //

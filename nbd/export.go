@@ -48,12 +48,12 @@ type Export interface {
 	ReadAt(p []byte, off int64) (n int, err error)
 	WriteAt(p []byte, off int64) (n int, err error)
 
-	// ReadScattered fills parts, whose sums are not looked at. After an error it is
-	// not known which are filled: each is read by itself then.
+	// ReadScattered fills parts, which come without sums. After an error it is not
+	// known which are filled: each is read by itself then.
 	ReadScattered(parts []device.Part) error
 
-	// TryReadAt does what ReadAt does if it takes no waiting, and says whether it did. If
-	// not, p may have been changed.
+	// TryReadAt does what ReadAt does if it takes no waiting, and says whether it did.
+	// If not, p may have been changed.
 	TryReadAt(p []byte, off int64) bool
 
 	// TryWriteAt writes as much of p, from its start, as takes no waiting, and

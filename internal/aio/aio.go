@@ -22,9 +22,9 @@
 //
 // # What blocks
 //
-// Run may block as long as read(2) or write(2) would, and not only while it waits: some file
-// systems do not return from io_submit before they got a lock, or have read or
-// written metadata. The gain is then less.
+// Run may block as long as read(2) or write(2) would, and not only while it waits:
+// some file systems do not return from io_submit before they got a lock, or have read
+// or written metadata. The gain is then less.
 //
 // # Sources
 //
@@ -121,8 +121,7 @@ func (q *Queue) Add(op Op, fd int, p []byte, off int64) {
 	q.n++
 }
 
-// Run does what was added and forgets it. It returns when each has
-// a result.
+// Run does what was added and forgets it. It returns when each has a result.
 func (q *Queue) Run() {
 	given := 0
 	for i := 0; i < q.n; {
