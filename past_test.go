@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"holdfast.dev/holdfast/internal/eventlog"
 )
@@ -45,15 +44,11 @@ func spoilLeg(t *testing.T, dir, leg string) {
 	poke(t, path, min(int64(at)+64<<10, st.Size()), "rotten")
 }
 
-// scrubbed waits until a scrub is not under way any more.
+// scrubbed waits until a scrub is not under way any more, and its end is written
+// down: that comes after Status tells of it, and a kill may come between.
 func scrubbed(p *Pool) ScrubStatus {
-	for {
-		s := p.Status()
-		if !s.Scrub.Active() {
-			return s.Scrub
-		}
-		time.Sleep(time.Millisecond)
-	}
+	p.scrubs.Wait()
+	return p.Status().Scrub
 }
 
 // happened returns the kinds of what happened.
@@ -203,7 +198,6 @@ func TestPastThatCannotBeKept(t *testing.T) {
 			t.Error(err)
 		}
 		scrubbed(p)
-		p.scrubs.Wait()
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
