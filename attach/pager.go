@@ -20,9 +20,10 @@ type pager struct {
 	streams streams
 	healer  *healer
 
-	// reads counts how often faults were asked for; it changes with mu held.
-	reads         atomic.Int64
-	shown, opened given
+	// reads counts how often faults were asked for; it changes with mu held. The others
+	// have it of when pages were last mapped to load, or to store, or refused.
+	reads                  atomic.Int64
+	shown, opened, refused answered
 
 	mu struct {
 		sync.Mutex
@@ -133,20 +134,20 @@ func (k *worker) serve(f uffd.Fault) {
 }
 
 func (k *worker) grantRead(first, count int64) error {
-	k.p.shown.note(first, count, k.p.reads.Load())
 	k.granted = k.p.w.give(opShow, first, count)
+	k.p.shown.note(first, count, k.p.reads.Load())
 	return k.granted
 }
 
 func (k *worker) grantWrite(first, count int64) error {
 	w := k.p.w
 	w.written.mark(first-w.first, count)
-	k.p.opened.note(first, count, k.p.reads.Load())
 	op := opOpen
 	if count == 1 && k.kind == uffd.WriteProtect {
 		op = opGrant
 	}
 	k.granted = w.give(op, first, count)
+	k.p.opened.note(first, count, k.p.reads.Load())
 	if k.granted == nil {
 		k.p.streams.granted(first, count)
 	}

@@ -33,42 +33,49 @@ func (k *worker) refuse(why error) {
 }
 
 // refusePage puts the poison in place. A thread that a signal wakes, or the
-// clearing of what the poison replaces, faults again: such a second fault, read
-// before the poison was there, is over, and must not poison what its thread may
-// have left. Requires the page withdrawn, and its lock in the cache.
+// clearing of what the poison replaces, faults again, and two threads may fault on
+// one page: a fault that was answered so before it came here must not poison what its
+// thread has left. Requires the page withdrawn, and its lock in the cache.
 func (k *worker) refusePage() error {
-	op := opPoison
-	if k.read <= k.p.healer.poisonedAt(k.page) || k.overtaken() {
-		op = opWake
+	p := k.p
+	if k.overtaken() {
+		k.granted = p.w.give(opWake, k.page, 1)
+		return k.granted
 	}
-	k.granted = k.p.w.give(op, k.page, 1)
-	if op == opPoison && k.granted == nil {
-		k.p.healer.add(k.page)
+	k.granted = p.w.give(opPoison, k.page, 1)
+	p.refused.note(k.page, 1, p.reads.Load())
+	if k.granted == nil {
+		p.healer.add(k.page)
 	}
 	return k.granted
 }
 
-// overtaken says whether what the fault asked for was given since it was read, to
-// a second fault of its thread or to another thread: what was decided before that
-// must not take it away. It may err to that side; then the access is asked again.
-// In the asynchronous mode a store is given no more than a load.
+// overtaken says whether the page was refused since the fault was read, or given as
+// the fault asked for: its thread was woken then, and may have gone on, so what was
+// decided before must not take the page away. It may err to that side; then the access
+// is asked again. In the asynchronous mode a store is given no more than a load.
 func (k *worker) overtaken() bool {
 	p := k.p
-	return k.read <= p.opened.at(k.page) || (k.load || p.w.async) && k.read <= p.shown.at(k.page)
+	return k.read <= p.refused.at(k.page) || k.read <= p.opened.at(k.page) ||
+		(k.load || p.w.async) && k.read <= p.shown.at(k.page)
 }
 
-// given remembers for pages, several to a place, how many reads of faults had
-// begun when they were last given.
-type given [256]atomic.Int64
+// answered remembers for pages, several to a place, how many reads of faults had
+// begun when they were last answered in some way. It forgets none: a worker that gets
+// no processor may come with a fault at any time.
+type answered [256]atomic.Int64
 
-// note is called before the pages are given, with their locks in the cache held.
-func (g *given) note(first, count, reads int64) {
+// note is called after the answer, which a fault may have been read just before, with
+// the pages' locks in the cache held.
+func (a *answered) note(first, count, reads int64) {
 	for n := first; n < first+count; n++ {
-		g[n%int64(len(g))].Store(reads)
+		at := &a[n%int64(len(a))]
+		for was := at.Load(); was < reads && !at.CompareAndSwap(was, reads); was = at.Load() {
+		}
 	}
 }
 
-func (g *given) at(page int64) int64 { return g[page%int64(len(g))].Load() }
+func (a *answered) at(page int64) int64 { return a[page%int64(len(a))].Load() }
 
 // healer offers refused pages again: what could not be read before, or not be
 // stored to, may be possible later, and reading a page whose store was refused
@@ -85,12 +92,10 @@ type healer struct {
 	}
 }
 
-// poisoned is when a page is tried next, the pause that led there, and the reads
-// of faults that had begun when it was poisoned.
+// poisoned is when a page is tried next, and the pause that led there.
 type poisoned struct {
 	due   time.Time
 	pause time.Duration
-	reads int64
 }
 
 func newHealer(p *pager) *healer {
@@ -105,20 +110,12 @@ func (h *healer) add(page int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.mu.pages) < poisonedMost {
-		h.mu.pages[page] = poisoned{time.Now().Add(healFirst), healFirst, h.p.reads.Load()}
+		h.mu.pages[page] = poisoned{time.Now().Add(healFirst), healFirst}
 	}
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
-}
-
-// poisonedAt returns how many reads of faults had begun when the page was
-// poisoned, 0 if it is not looked after.
-func (h *healer) poisonedAt(page int64) int64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.mu.pages[page].reads
 }
 
 func (h *healer) end() {
