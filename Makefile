@@ -82,8 +82,9 @@ soak: prepare
 linear: prepare
 	HOLDFAST_INTEROP=1 HOLDFAST_LINEAR=$(LINEARTIME) go test -race -count=1 -timeout 0 -v -run '^TestLinear' ./interop
 
+# Eight packages at once, so that everybody has to wait for a processor at any time.
 hunt: prepare
-	go test -race -tags invariants -count=$(HUNTS) -timeout 0 ./...
+	go test -race -tags invariants -p 8 -count=$(HUNTS) -timeout 0 ./...
 	HOLDFAST_INTEROP=1 go test -race -count=$(HUNTS) -timeout 0 -v -run 'Kill|Kernel|Fio|Linear' ./interop
 
 # What it measures and how to read it is in docs/performance.md. BENCH are more
