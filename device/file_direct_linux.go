@@ -65,12 +65,9 @@ func findAlignment(fd int) (a alignment, ok bool) {
 // is not refused. The memory lies at an odd multiple of it, so that a larger
 // one cannot pass for it.
 func probeAlignment(fd int) (a alignment, ok bool) {
-	const largest = 4096
-	buf := make([]byte, 3*largest)
-	skip := -int(uintptr(unsafe.Pointer(&buf[0]))) & (largest - 1)
-	for _, n := range []int{SectorSize, largest} {
-		at := skip + n
-		_, err := pread(fd, buf[at:at+n], 0)
+	buf := Aligned(2 * DirectAlign)
+	for _, n := range []int{SectorSize, DirectAlign} {
+		_, err := pread(fd, buf[n:n+n], 0)
 		if err == nil {
 			return alignment{uintptr(n), int64(n)}, true
 		}

@@ -23,7 +23,7 @@ func benchFile(b *testing.B) (*plain, *device.File) {
 	f, err := device.OpenFile(path, device.FileOptions{})
 	must(b, err)
 	b.Cleanup(func() { must(b, f.Close()) })
-	zeros := alignedBytes(1 << 20)
+	zeros := device.Aligned(1 << 20)
 	for off := int64(0); off < f.Size(); off += int64(len(zeros)) { // so that no write meets a hole
 		_, err := f.WriteAt(zeros[:min(int64(len(zeros)), f.Size()-off)], off)
 		must(b, err)
@@ -41,7 +41,7 @@ func benchFile(b *testing.B) (*plain, *device.File) {
 // the checkpoints left out, and at their homes.
 func BenchmarkSync(b *testing.B) {
 	p, f := benchFile(b)
-	data := alignedBytes(BlockSize)
+	data := device.Aligned(BlockSize)
 	for i := range data {
 		data[i] = byte(i)
 	}

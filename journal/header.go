@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 
 	"github.com/google/uuid"
+
+	"holdfast.dev/holdfast/device"
 )
 
 // A header, little endian, one block. There are two slots, written in turn:
@@ -86,7 +88,7 @@ func decodeHeader(b []byte, pool uuid.UUID, slot int) (h header, err error) {
 
 // write returns where the header goes.
 func (h *header) write(l *layout) Write {
-	w := Write{P: alignedBytes(BlockSize), Off: l.slotOff(h.seq)}
+	w := Write{P: device.Aligned(BlockSize), Off: l.slotOff(h.seq)}
 	h.encode(w.P, l.Pool)
 	return w
 }
@@ -98,7 +100,7 @@ func Format(c Config) (Write, error) {
 	if err != nil {
 		return Write{}, err
 	}
-	w := Write{P: alignedBytes(headerBlocks * BlockSize), Off: l.Off}
+	w := Write{P: device.Aligned(headerBlocks * BlockSize), Off: l.Off}
 	h := header{seq: 1, epoch: newEpoch(), tail: place{seq: 1}}
 	h.encode(w.P[BlockSize:], l.Pool)
 	return w, nil

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
-	"unsafe"
 
 	"github.com/google/uuid"
 
@@ -119,11 +118,3 @@ type Write struct {
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// alignedBytes returns n bytes that start at a multiple of BlockSize, so that
-// devices opened for direct I/O take them without a copy.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n+BlockSize)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (BlockSize - 1)
-	return b[skip : skip+n : skip+n]
-}

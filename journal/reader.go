@@ -17,7 +17,7 @@ type reader struct {
 }
 
 func newReader(l *layout, dev device.Device) *reader {
-	return &reader{l: l, dev: dev, buf: alignedBytes(int(min(2*l.txnBlocks, l.ring)) * BlockSize)}
+	return &reader{l: l, dev: dev, buf: device.Aligned(int(min(2*l.txnBlocks, l.ring)) * BlockSize)}
 }
 
 // transaction reads what is at a position. It checks that it is sound, and not

@@ -71,7 +71,7 @@ func Scan(c Config, legs []device.Device) (*Recovery, error) {
 // readHeaders takes a leg's newest header, if it is the newest of all. unread is
 // why a slot could not be read, err that or what is wrong with one.
 func (r *Recovery) readHeaders(i int) (unread, err error) {
-	b := alignedBytes(BlockSize)
+	b := device.Aligned(BlockSize)
 	found := false
 	for slot := range headerBlocks {
 		_, fault := r.legs[i].dev.ReadAt(b, r.slotOff(uint64(slot)))

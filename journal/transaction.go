@@ -3,6 +3,7 @@ package journal
 import (
 	"fmt"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/invariants"
 )
 
@@ -32,7 +33,7 @@ func (j *Journal) Begin(n int) *Transaction {
 	t.d = descriptor{payload: descSectors(n)}
 	t.room, t.used = n, t.d.payload
 	if want := int(min(blocksFor(n, n*sectorsPerBlock), j.txnBlocks)) * BlockSize; len(t.buf) < want {
-		t.buf = alignedBytes(want)
+		t.buf = device.Aligned(want)
 	}
 	return t
 }

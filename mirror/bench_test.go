@@ -6,7 +6,6 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/invariants"
-	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 func benchPool(b *testing.B, legs int) *Mirror {
@@ -27,7 +26,7 @@ func bench(b *testing.B, do func(m *Mirror, p []byte, off int64) error) {
 		for _, size := range []int{4 << 10, 128 << 10} {
 			b.Run(fmt.Sprintf("legs=%d/size=%dk", legs, size>>10), func(b *testing.B) {
 				m := benchPool(b, legs)
-				p := ondisk.AlignedBytes(size)
+				p := device.Aligned(size)
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				off := int64(0)
@@ -62,7 +61,7 @@ var _ device.Extenter = (*Mirror)(nil)
 func TestAllocations(t *testing.T) {
 	legs := formatted(t, 3)
 	m := open(t, legs, Options{})
-	p := ondisk.AlignedBytes(BlockSize)
+	p := device.Aligned(BlockSize)
 	for name, call := range map[string]func() (int, error){
 		"write": func() (int, error) { return m.WriteAt(p, 0) },
 		"read":  func() (int, error) { return m.ReadAt(p, 0) },

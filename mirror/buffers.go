@@ -1,8 +1,8 @@
 package mirror
 
 import (
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/seam"
-	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // store lends what is dear to make, and keeps what comes back for the next.
@@ -42,5 +42,5 @@ func (m *Mirror) makeStores() {
 	m.fans.fresh = func() *fanout { return newFanout(m) }
 	m.spreads.fresh = func() *spread { return &spread{m: m} }
 	m.menders.fresh, m.menders.kept = func() *mender { return newMender(m) }, keptMenders
-	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(ondisk.AlignedBytes(BlockSize)) }
+	m.oneBlock.fresh = func() *[BlockSize]byte { return (*[BlockSize]byte)(device.Aligned(BlockSize)) }
 }

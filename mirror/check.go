@@ -170,7 +170,7 @@ func (r *Report) compare(a *assembly, dirty []uint64) {
 		}
 	}
 	most := int(min(checkPiece, g.RegionSize))
-	want, got := ondisk.AlignedBytes(most), ondisk.AlignedBytes(most)
+	want, got := device.Aligned(most), device.Aligned(most)
 	for off := int64(0); off < g.DataSize; {
 		n := min(checkPiece, g.DataSize-off, g.RegionSize-off&(g.RegionSize-1))
 		if !hasBit(dirty, int(off>>g.Shift())) && !unused(legs, g, off, n) {

@@ -172,7 +172,7 @@ func formatLeg(l Leg, sb *ondisk.Superblock, unequal []uint64, ring []journal.Wr
 			return err
 		}
 	}
-	buf := ondisk.AlignedBytes(BlockSize)
+	buf := device.Aligned(BlockSize)
 	for b := range len(unequal) / ondisk.LogWords {
 		for seq := uint64(1); seq <= 2; seq++ {
 			ondisk.EncodeLogBlock(buf, sb.Pool, b, seq, (*ondisk.LogBits)(unequal[b*ondisk.LogWords:]))

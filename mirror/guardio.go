@@ -27,7 +27,7 @@ type staged struct {
 // load reads blocks from every leg in sync, and notes where these disagree. A block
 // that no leg can read has an error then.
 func (g *guards) load(blocks []*guardBlock) {
-	m, buf := g.m, ondisk.AlignedBytes(len(blocks)*BlockSize)
+	m, buf := g.m, device.Aligned(len(blocks)*BlockSize)
 	parts := make([]device.Part, len(blocks))
 	for k, b := range blocks {
 		parts[k] = device.Part{P: buf[k*BlockSize:][:BlockSize], Off: g.place(b.index)}
@@ -130,7 +130,7 @@ func (g *guards) dirtyBlocks() []*guardBlock {
 // again.
 func (g *guards) stage(s *staged, blocks []*guardBlock) {
 	if s.buf == nil && len(blocks) > 0 {
-		s.buf = ondisk.AlignedBytes(int(min(stagedBlocks*BlockSize, g.m.geo.Areas[ondisk.AreaGuards].Len)))
+		s.buf = device.Aligned(int(min(stagedBlocks*BlockSize, g.m.geo.Areas[ondisk.AreaGuards].Len)))
 	}
 	s.parts = s.parts[:0]
 	g.mu.Lock()

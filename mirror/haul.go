@@ -67,7 +67,7 @@ func (h *haul) of(x *homing, n int) []byte {
 func (m *Mirror) readHaul(hs []homing) (n int) {
 	h := &m.ring.haul
 	if h.buf == nil {
-		h.buf = ondisk.AlignedBytes(int(min(haulMost, m.geo.Areas[ondisk.AreaJournal].Len)))
+		h.buf = device.Aligned(int(min(haulMost, m.geo.Areas[ondisk.AreaJournal].Len)))
 	}
 	if hs[0].off < 0 {
 		h.good = false

@@ -8,7 +8,6 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
-	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 const (
@@ -31,7 +30,7 @@ func healPool(b *testing.B, kind guard.Kind) (*Mirror, []Leg) {
 	must(b, Format(legs, FormatOptions{Size: healData, RegionSize: healRegion, Guards: kind}))
 	m := open(b, legs, Options{Manual: true})
 	resyncAll(m)
-	p := ondisk.AlignedBytes(1 << 20)
+	p := device.Aligned(1 << 20)
 	for off := int64(0); off < healData; off += int64(len(p)) {
 		p[0] = byte(off >> 20)
 		put(b, m, off, p)
@@ -100,7 +99,7 @@ func BenchmarkGuards(b *testing.B) {
 				pools = append(pools, m)
 			}
 			var wrote, read [3]time.Duration
-			p := ondisk.AlignedBytes(size)
+			p := device.Aligned(size)
 			turn := int64(0)
 			for b.Loop() {
 				for k, m := range pools {

@@ -200,7 +200,7 @@ func (m *Mirror) fill(op string, i int, given Leg, old uuid.UUID, own bool) erro
 	}
 	sb := top
 	sb.Index, sb.Leg, sb.LegSize = i, uuid.New(), given.Dev.Size()/BlockSize*BlockSize
-	l := &leg{name: given.Name, uuid: sb.Leg, dev: given.Dev, sb: sb, buf: ondisk.AlignedBytes(BlockSize)}
+	l := &leg{name: given.Name, uuid: sb.Leg, dev: given.Dev, sb: sb, buf: device.Aligned(BlockSize)}
 	if err := clearGuards(given.Dev, &m.geo); err != nil {
 		return fmt.Errorf("%s: %w", given.Name, err)
 	}
@@ -266,7 +266,7 @@ func (m *Mirror) shareRing(l *leg) error {
 		return err
 	}
 	a := m.geo.Areas[ondisk.AreaJournal]
-	slots := ondisk.AlignedBytes(2 * BlockSize) // no header of before outlives this
+	slots := device.Aligned(2 * BlockSize) // no header of before outlives this
 	copy(slots[h.Off-a.Off:], h.P)
 	if err := writeFull(l, slots, a.Off); err != nil {
 		return fmt.Errorf("%s: %w", l.name, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
 	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
@@ -106,5 +107,5 @@ func emptyLeg(name string, id uuid.UUID) *leg { return &leg{name: name, uuid: id
 
 // leg returns what was found as a leg to be used.
 func (f *found) leg() *leg {
-	return &leg{name: f.Name, uuid: f.sb.Leg, dev: f.Dev, sb: *f.sb, worse: f.copies.Worse(), buf: ondisk.AlignedBytes(BlockSize)}
+	return &leg{name: f.Name, uuid: f.sb.Leg, dev: f.Dev, sb: *f.sb, worse: f.copies.Worse(), buf: device.Aligned(BlockSize)}
 }

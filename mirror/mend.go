@@ -72,7 +72,7 @@ type mender struct {
 }
 
 func newMender(m *Mirror) *mender {
-	return &mender{m: m, out: ondisk.AlignedBytes(m.mendMost()), block: ondisk.AlignedBytes(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
+	return &mender{m: m, out: device.Aligned(m.mendMost()), block: device.Aligned(BlockSize), tuples: make([]guard.Tuple, mendBlocks)}
 }
 
 // mendMost is the longest piece that there is in the pool.
@@ -131,7 +131,7 @@ func (md *mender) begin(off, n int64) {
 	md.fills = waits && md.targets != md.in
 	for i := range md.m.legs() {
 		if md.data[i] == nil && md.targets.has(i) {
-			md.data[i] = ondisk.AlignedBytes(md.m.mendMost())
+			md.data[i] = device.Aligned(md.m.mendMost())
 			md.theirs[i] = make([]guard.Tuple, tuplesPerBlock)
 		}
 	}

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/invariants"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/mirror/internal/ondisk"
@@ -155,10 +156,10 @@ func (log *regionLog) write(l *leg) error {
 func (l *leg) readLog(g *ondisk.Geometry, bits []uint64) (lost []int) {
 	n := ondisk.LogBlocks(g.Regions())
 	l.seq = make([]uint64, n)
-	l.logBuf = ondisk.AlignedBytes(BlockSize)
+	l.logBuf = device.Aligned(BlockSize)
 	// One read takes as long as that of a few blocks; where it fails, each slot
 	// that can be read by itself counts.
-	whole := ondisk.AlignedBytes(n * 2 * BlockSize)
+	whole := device.Aligned(n * 2 * BlockSize)
 	_, broken := l.dev.ReadAt(whole, g.LogOff())
 	for b := range n {
 		var best ondisk.LogBits

@@ -10,7 +10,6 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/guard"
-	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
 
 // benchFiles returns an open pool on files that are not sparse, of which half of
@@ -19,7 +18,7 @@ func benchFiles(b *testing.B, legs int) *Mirror {
 	b.Helper()
 	const data, ring = 64 << 20, 32 << 20
 	var given []Leg
-	zeros := ondisk.AlignedBytes(1 << 20)
+	zeros := device.Aligned(1 << 20)
 	for i := range legs {
 		path := filepath.Join(b.TempDir(), fmt.Sprint(i))
 		must(b, device.CreateFile(path, LegSizeWith(data, ring)))
@@ -49,7 +48,7 @@ func BenchmarkFlush(b *testing.B) {
 		for _, kib := range []int{4, 8, 16, 32, 64, 128} {
 			b.Run(fmt.Sprintf("parts=%d/size=%dk", count, kib), func(b *testing.B) {
 				size := int64(kib) << 10
-				p := ondisk.AlignedBytes(int(size))
+				p := device.Aligned(int(size))
 				sums := sumsOf(p)
 				var ring, home time.Duration
 				for b.Loop() {

@@ -3,12 +3,13 @@ package deadline
 import (
 	"math/bits"
 	"sync"
-	"unsafe"
+
+	"holdfast.dev/holdfast/device"
 )
 
 // buffer is the memory of one transfer.
 type buffer struct {
-	mem []byte // at a multiple of pageSize, as direct I/O wants it
+	mem []byte // as direct I/O wants it
 }
 
 // buffers holds those not in use, by the power of two that their size is, in
@@ -20,10 +21,7 @@ func newBuffer(n int) *buffer {
 	if b, _ := buffers[class].Get().(*buffer); b != nil {
 		return b
 	}
-	size := pageSize << class
-	mem := make([]byte, size+pageSize)
-	skip := -int(uintptr(unsafe.Pointer(&mem[0]))) & (pageSize - 1)
-	return &buffer{mem: mem[skip : skip+size]}
+	return &buffer{mem: device.Aligned(pageSize << class)}
 }
 
 func (b *buffer) free() { buffers[bits.Len(uint(len(b.mem)-1)/pageSize)].Put(b) }

@@ -3,6 +3,7 @@ package devicetest
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -15,6 +16,11 @@ type model struct {
 	d    device.Device
 	want []byte
 }
+
+// errShort is a transfer that returned no error but only so many bytes.
+type errShort int
+
+func (e errShort) Error() string { return fmt.Sprintf("no error, but only %d bytes", int(e)) }
 
 // newModel takes the device's content for granted, whatever it is.
 func newModel(t *testing.T, d device.Device) *model {
@@ -153,7 +159,7 @@ func (m *model) span(r *rand.Rand) (off, n int64) {
 // memory returns n bytes at a random alignment, with random content.
 func memory(r *rand.Rand, n int64) []byte {
 	skip := []int64{0, 1, 8, 512}[r.IntN(4)]
-	p := aligned(n + skip)[skip:]
+	p := device.Aligned(int(n + skip))[skip:]
 	fill(r, p)
 	return p
 }

@@ -105,7 +105,7 @@ func (s *suite) wholeSectors(t *testing.T) {
 		})
 	}
 	g.Wait()
-	wantWhole(t, d, aligned(area), 0)
+	wantWhole(t, d, device.Aligned(area), 0)
 }
 
 // overlapping returns a range of whole sectors in the area.
@@ -142,13 +142,13 @@ func wantWhole(t *testing.T, d device.Device, p []byte, off int64) {
 // flushBesideWrites: flushes, extents and writes do not get in each other's way.
 func (s *suite) flushBesideWrites(t *testing.T) {
 	m := newModel(t, s.device(t))
-	half := m.d.Size() / 2 / blockSize * blockSize
+	half := m.d.Size() / 2 / device.DirectAlign * device.DirectAlign
 	var g sync.WaitGroup
 	for w := range int64(2) {
 		r := s.rand(400 + uint64(w))
 		g.Go(func() {
 			for range 100 {
-				if err := m.step(r, w*half+r.Int64N(8)*blockSize, blockSize); err != nil {
+				if err := m.step(r, w*half+r.Int64N(8)*device.DirectAlign, device.DirectAlign); err != nil {
 					t.Error(err)
 					return
 				}

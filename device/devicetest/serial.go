@@ -37,7 +37,7 @@ func calls(d device.Device) map[string]func(off, n int64) (int, error) {
 func (s *suite) bounds(t *testing.T) {
 	m := newModel(t, s.device(t))
 	size := m.d.Size()
-	p := aligned(size)
+	p := device.Aligned(int(size))
 	fill(s.rand(1), p)
 	m.write(p, 0)
 	long := map[string]bool{"discard": true, "zero": true, "extents": true} // take a length without memory
@@ -247,7 +247,7 @@ func (s *suite) vectored(t *testing.T) {
 func (s *suite) scattered(t *testing.T) {
 	m := newModel(t, s.device(t))
 	r := s.rand(8)
-	for _, unit := range []int64{1, device.SectorSize, blockSize} {
+	for _, unit := range []int64{1, device.SectorSize, device.DirectAlign} {
 		for _, most := range []int64{2 * unit, 16 << 10, 400 << 10} {
 			var parts []device.Part
 			for off := r.Int64N(3) * unit; len(parts) < 150; {

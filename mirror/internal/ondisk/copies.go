@@ -25,7 +25,7 @@ type Copies [2]Copy
 // ReadCopies reads both superblocks of a device.
 func ReadCopies(d device.Device) Copies {
 	var c Copies
-	buf := AlignedBytes(BlockSize)
+	buf := device.Aligned(BlockSize)
 	c[0] = readCopy(d, HeadOffset, buf)
 	tail := TailOffset(d.Size())
 	if c[0].sb != nil {
@@ -141,7 +141,7 @@ func WriteCopies(d device.Device, flush func() error, sb *Superblock, worse *int
 // Erase makes sure that no superblock of the device that c was read from is found
 // again, wherever it is.
 func (c *Copies) Erase(d device.Device) error {
-	zeros := AlignedBytes(BlockSize)
+	zeros := device.Aligned(BlockSize)
 	for _, off := range []int64{HeadOffset, TailOffset(d.Size()), c[1].Off} {
 		if off < HeadOffset || off > d.Size()-BlockSize {
 			continue

@@ -47,7 +47,7 @@ func TestTornWriteLeavesACopy(t *testing.T) {
 				worse, next := before.Worse(), sb
 				next.Generation, next.Used = 3, 3
 				on.CutAfter(n)
-				err := WriteCopies(d, d.Flush, &next, &worse, AlignedBytes(BlockSize))
+				err := WriteCopies(d, d.Flush, &next, &worse, device.Aligned(BlockSize))
 				states := 0
 				counted := on.Enumerate(1<<10, func(disks []*powercut.Disk) bool {
 					states++
