@@ -58,7 +58,7 @@ func (m *Mirror) Cycle() error {
 	c := &m.cycle
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.closed.Load() || m.policy == Never || !m.full() {
+	if m.closed.Load() || m.policy == Never || !m.mayClear() {
 		return nil
 	}
 	if m.policy == Idle || mutant.On(mutant.RegionClearedIdle) {
@@ -120,9 +120,12 @@ func (m *Mirror) settleRegions(candidates []run) error {
 		}
 		return err
 	}
-	m.regions.settle(candidates, m.full)
+	m.regions.settle(candidates, m.mayClear)
 	return m.syncLog()
 }
+
+// mayClear says whether bits may be cleared: no leg is away.
+func (m *Mirror) mayClear() bool { return m.full() || mutant.On(mutant.ClearedWhileAway) }
 
 // byteRange returns the part of the data area that regions stand for.
 func (m *Mirror) byteRange(c run) (off, n int64) {

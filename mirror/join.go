@@ -9,6 +9,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/mirror/internal/ondisk"
 )
@@ -40,6 +41,9 @@ func (m *Mirror) Attach(given Leg, force bool) error {
 			// No bit was cleared since the leg failed. Only what it wrote
 			// without the others its own log alone knows.
 			clear(bits)
+		}
+		if mutant.On(mutant.RegionLogIgnored) {
+			m.regions.setAll(bits)
 		}
 		return m.letIn("attach", i, l, bits, own)
 	})

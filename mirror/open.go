@@ -11,6 +11,7 @@ import (
 
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/eventlog"
+	"holdfast.dev/holdfast/internal/mutant"
 	"holdfast.dev/holdfast/internal/rangelock"
 	"holdfast.dev/holdfast/internal/seam"
 	"holdfast.dev/holdfast/mirror/internal/ondisk"
@@ -235,6 +236,9 @@ func (m *Mirror) bringUpLog() error {
 		for _, b := range l.readLog(&m.geo, bits) {
 			m.slog.Warn("region log: neither slot of a block can be read: all its regions count as dirty", eventlog.Key, eventlog.LegRepaired, "leg", l.name, "block", b)
 		}
+	}
+	if mutant.On(mutant.RegionLogIgnored) {
+		m.regions.setAll(bits)
 	}
 	// With one leg there is nothing to make equal, but blocks that were in flight
 	// do not fit their guards.

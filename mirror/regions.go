@@ -302,6 +302,13 @@ func (rs *regions) touch(bits []uint64) {
 	}
 }
 
+// setAll sets the bits of all regions.
+func (rs *regions) setAll(bits []uint64) {
+	for i := range rs.n {
+		setBit(bits, i)
+	}
+}
+
 // RegionCounts is how many regions are in each state.
 type RegionCounts struct {
 	Total          int `json:"total"`

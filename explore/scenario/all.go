@@ -32,7 +32,7 @@ func All() []*explore.Scenario {
 		journalRoom,
 		legFails,
 		legFailsJournal,
-		resyncBeside,
+		resyncBeside, resyncCut,
 		attachBeside,
 		attachCut,
 		attachAlone,
@@ -93,6 +93,8 @@ var shows = map[string][]*explore.Scenario{
 	"2009b":             {pin2009},
 	"replay-newer":      {journalNewer},
 	"stale-leg":         {legFails},
+	"away-forgotten":    {attachAlone, attachBeside},
+	"log-ignored":       {resyncBeside, attachBeside},
 }
 
 // Of returns the scenarios that show a mutant; all of them, if nobody has said which.

@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"errors"
+	"math"
 	"slices"
 
 	"holdfast.dev/holdfast/cache"
@@ -75,7 +76,7 @@ func (h *house) crashAnd(look func()) {
 		h.x.Note("the power is back; what was not flushed: %s", remains(how))
 		err := h.open()
 		if err == nil && h.mirror != nil {
-			err = h.resync()
+			err = h.recover()
 		}
 		if h.faulted && errors.Is(err, mirror.ErrMissing) {
 			// A leg that fails while the pool is opened may have to be done without, and
@@ -128,6 +129,29 @@ func (h *house) abandon() {
 		h.mirror.Abandon()
 	}
 	h.cache, h.mirror = nil, nil
+}
+
+// recover makes the legs equal after a crash, which has to do with no region that was
+// never written to.
+func (h *house) recover() error {
+	left := h.mirror.Status().Resync.RegionsLeft
+	if most := h.regionsTouched(); left > most {
+		h.x.Fail("H4: %d regions await resync, and %d were ever written to", left, most)
+	}
+	err := h.resync()
+	if read := h.mirror.Status().Resync.BytesRead; int64(read) > left*regionSize*int64(len(h.disks)) {
+		h.x.Fail("H4: resync has read %d bytes for %d regions on %d legs", read, left, len(h.disks))
+	}
+	return err
+}
+
+// regionsTouched is how many regions anything was ever written to, as far as that can
+// be told.
+func (h *house) regionsTouched() int64 {
+	if h.o.volumes {
+		return math.MaxInt64
+	}
+	return int64(h.touched(regionSize / device.SectorSize))
 }
 
 func (h *house) resync() error {

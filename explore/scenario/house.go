@@ -28,6 +28,8 @@ type plan struct {
 	dirty int64
 	// bare is without guards.
 	bare bool
+	// volumes says that what is written goes to volumes, wherever those lie.
+	volumes bool
 	// cuts and faults say whether the explorer may choose them, and again whether the
 	// power may fail once more while what is left is recovered.
 	cuts, faults, again bool
@@ -39,6 +41,10 @@ const (
 	sectorsPerPage = cache.PageSize / device.SectorSize
 	// regionSize is the smallest that there is: 16 pages.
 	regionSize = 64 << 10
+	// threeRegions is so many pages that two regions can be written to, of which one
+	// has page 1 and the next farPage, and the third need not.
+	threeRegions = 36
+	farPage      = 17
 )
 
 // house is Holdfast without a door: what a scenario uses, and checks.

@@ -9,18 +9,33 @@ import "holdfast.dev/holdfast/explore"
 // not before.
 var resyncBeside = scenario("resync-beside",
 	"Regions are made equal after a crash, beside writes and a round of the helper.",
-	plan{legs: 2, pages: 4},
+	plan{legs: 2, pages: threeRegions},
 	func(h *house) {
 		h.x.Calm(func() {
 			h.write(1, 'A')
-			h.write(2, 'B')
+			h.write(farPage, 'B')
 			h.cache.Tick()
 			h.crashInto(leftOnFirst)
 		})
 		h.x.Together(
 			explore.Task{Name: "resync", Do: func() { h.resyncAll(); h.cycle() }},
-			explore.Task{Name: "program", Do: func() { h.write(1, 'C'); h.mustSync(); h.read(2) }},
+			explore.Task{Name: "program", Do: func() { h.write(1, 'C'); h.mustSync(); h.read(farPage) }},
 		)
+		h.crash()
+	})
+
+// The power fails while two regions are written, and once more while they are made
+// equal. What the second opening has to do is what the first had left.
+var resyncCut = scenario("resync-cut",
+	"The power fails while two regions are written, and again while they are made equal.",
+	plan{legs: 2, pages: threeRegions, cuts: true, again: true},
+	func(h *house) {
+		h.write(1, 'A')
+		h.write(farPage, 'B')
+		h.cache.Tick()
+		h.cycle()
+		h.write(1, 'C')
+		h.mustSync()
 		h.crash()
 	})
 
@@ -28,7 +43,7 @@ var resyncBeside = scenario("resync-beside",
 // missed, and from when it is let in all that is written, and is in sync only then.
 var attachBeside = scenario("attach-beside",
 	"A leg comes back that missed writes, beside writes and a sync.",
-	plan{legs: 2, pages: 4, ring: smallRing, less: 1},
+	plan{legs: 2, pages: threeRegions, ring: smallRing, less: 1},
 	func(h *house) {
 		h.x.Calm(h.missWrites)
 		h.x.Together(
@@ -43,7 +58,7 @@ var attachBeside = scenario("attach-beside",
 // from it that it has missed.
 var attachCut = scenario("attach-cut",
 	"The power fails while a leg comes back that missed writes.",
-	plan{legs: 2, pages: 4, ring: smallRing, cuts: true},
+	plan{legs: 2, pages: threeRegions, ring: smallRing, cuts: true},
 	func(h *house) {
 		h.x.Calm(h.missWrites)
 		h.attach(1)
@@ -56,7 +71,7 @@ var attachCut = scenario("attach-cut",
 // everything, of the journal too.
 var attachAlone = scenario("attach-alone",
 	"A leg comes back beside writes and a sync, and then the other is lost.",
-	plan{legs: 2, pages: 4, ring: smallRing},
+	plan{legs: 2, pages: threeRegions, ring: smallRing},
 	func(h *house) {
 		h.x.Calm(h.missWrites)
 		h.x.Together(
@@ -73,7 +88,7 @@ func (h *house) missWrites() {
 	h.write(1, 'A')
 	h.mustSync()
 	h.takeOut(1)
-	h.write(2, 'B')
+	h.write(farPage, 'B')
 	h.cache.Tick()
 	h.cycle() // which clears nothing: that is what remembers
 	h.write(1, 'B')

@@ -53,17 +53,31 @@ func (h *house) lose() {
 // attach brings a leg back that was taken out.
 func (h *house) attach(leg int) {
 	h.x.Note("attaches leg %d", leg)
-	h.failed("to attach", h.mirror.Attach(h.legs()[leg], false))
-	h.resyncAll()
+	h.rejoin(func() {
+		h.failed("to attach", h.mirror.Attach(h.legs()[leg], false))
+		h.resyncAll()
+	})
+}
+
+// rejoin has legs come back, for which no region is looked at that they have.
+func (h *house) rejoin(come func()) {
+	before := h.mirror.Status().Resync.RegionsDone
+	come()
+	done := int64(h.mirror.Status().Resync.RegionsDone - before)
+	if most := h.regionsTouched(); done > most {
+		h.x.Fail("H10: %d regions are copied to legs that come back, and %d were ever written to", done, most)
+	}
 }
 
 // attachFailed brings back the legs that have failed.
 func (h *house) attachFailed() {
-	for _, l := range h.mirror.Status().Legs {
-		if l.State == mirror.Failed {
-			h.x.Note("attaches %s", l.Name)
-			h.failed("to attach", h.mirror.Attach(mirror.Leg{Name: l.Name}, false))
+	h.rejoin(func() {
+		for _, l := range h.mirror.Status().Legs {
+			if l.State == mirror.Failed {
+				h.x.Note("attaches %s", l.Name)
+				h.failed("to attach", h.mirror.Attach(mirror.Leg{Name: l.Name}, false))
+			}
 		}
-	}
-	h.failed("resync", h.resync())
+		h.failed("resync", h.resync())
+	})
 }

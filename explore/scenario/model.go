@@ -16,7 +16,11 @@ type model struct {
 	sectors map[int64]*history
 }
 
-type history struct{ writes []*written }
+type history struct {
+	writes []*written
+	// touched says that any write ever began.
+	touched bool
+}
 
 // written is a write of one version to one sector.
 type written struct {
@@ -41,7 +45,7 @@ func (m *model) at(sector int64) *history {
 	h := m.sectors[sector]
 	if h == nil {
 		// Zeros, since before anything happened.
-		h = &history{[]*written{{durable: true}}}
+		h = &history{writes: []*written{{durable: true}}}
 		m.sectors[sector] = h
 	}
 	return h
@@ -55,7 +59,7 @@ func (m *model) begin(sector, count int64, version byte) (ack func()) {
 	for s := sector; s < sector+count; s++ {
 		w := &written{version: version, begun: now, acked: never}
 		h := m.at(s)
-		h.writes = append(h.writes, w)
+		h.writes, h.touched = append(h.writes, w), true
 		all = append(all, w)
 	}
 	return func() {
@@ -64,6 +68,17 @@ func (m *model) begin(sector, count int64, version byte) (ack func()) {
 			w.acked = now
 		}
 	}
+}
+
+// touched counts the runs of so many sectors in which any write ever began.
+func (m *model) touched(run int64) int {
+	runs := map[int64]bool{}
+	for s, h := range m.sectors {
+		if h.touched {
+			runs[s/run] = true
+		}
+	}
+	return len(runs)
 }
 
 // beginSync notes that a sync of some sectors begins; done, that it has returned nil.

@@ -16,7 +16,7 @@ import (
 // the old one; and the third has lost nothing.
 var volumeCreate = scenario("volume-create",
 	"The power fails while a volume is created where another was.",
-	plan{legs: 2, pages: 2*volume.ExtentAlign/cache.PageSize + 1, cuts: true},
+	plan{legs: 2, pages: 2*volume.ExtentAlign/cache.PageSize + 1, cuts: true, volumes: true},
 	func(h *house) {
 		var table *volume.Table
 		var first *volume.Volume

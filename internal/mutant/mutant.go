@@ -52,4 +52,8 @@ const (
 	StaleLegAccepted
 	// FlushJoined: a flush that is under way already is taken for one's own.
 	FlushJoined
+	// ClearedWhileAway: regions are cleared while a leg is out of use.
+	ClearedWhileAway
+	// RegionLogIgnored: whatever may differ is taken to differ everywhere.
+	RegionLogIgnored
 )

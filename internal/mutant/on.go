@@ -38,6 +38,8 @@ var All = []Mutant{
 	{ErrorToldOnce, "told-once", "a write-out error is told to one watcher only", "a sync that failed says that it did not (H6)"},
 	{StaleLegAccepted, "stale-leg", "a leg that was left behind is taken at its own word", "an acknowledged write is gone (H10)"},
 	{FlushJoined, "flush-joined", "a flush that is under way already is taken for one's own", "a sync returns early (H6)"},
+	{ClearedWhileAway, "away-forgotten", "regions are cleared while a leg is away", "the legs differ when it is back (H3, H10)"},
+	{RegionLogIgnored, "log-ignored", "every region is taken for one in which the legs may differ", "recovery and returning legs copy all (H4, H10)"},
 }
 
 // on is changed only while nothing runs.
