@@ -207,6 +207,7 @@ func testOtherUser(t *testing.T, newHouse func(t testing.TB, o Options) *house) 
 				if err == nil || !strings.Contains(string(out), ErrDenied.Error()) {
 					t.Errorf("%q, %v", out, err)
 				}
+				h.clients(0) // it is told before it is counted as gone, and after the answer
 				if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], fmt.Sprint(stranger)) {
 					t.Errorf("%q", lines)
 				}
