@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast.dev/holdfast/cache"
 	"holdfast.dev/holdfast/device"
 	"holdfast.dev/holdfast/internal/uffd"
@@ -285,5 +287,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
+	}
+}
+
+// It is told who was denied, though he has hung up before the answer.
+func TestDeniedAndGone(t *testing.T) {
+	h := newHouse(t, Options{})
+	c := &session{s: h.server, cred: unix.Ucred{Pid: 7, Uid: 9}}
+	c.logEnd(errors.Join(fmt.Errorf("%w for user 9", ErrDenied), unix.EPIPE))
+	if lines := h.log.lines(); len(lines) != 1 || !strings.Contains(lines[0], ErrDenied.Error()) {
+		t.Errorf("%q", lines)
 	}
 }

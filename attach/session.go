@@ -141,11 +141,11 @@ func plain(err error) string {
 // fault.
 func (c *session) logEnd(why error) {
 	args := []any{"pid", c.cred.Pid, "uid", c.cred.Uid, "err", why}
-	switch {
-	case errors.Is(why, io.EOF), errors.Is(why, ErrServerClosed), errors.Is(why, unix.ECONNRESET), errors.Is(why, unix.EPIPE):
+	left := errors.Is(why, io.EOF) || errors.Is(why, ErrServerClosed) || errors.Is(why, unix.ECONNRESET) || errors.Is(why, unix.EPIPE)
+	if left && !errors.Is(why, ErrDenied) { // who is denied may not stay for the answer
 		c.s.o.Log.Debug("client left", args...)
-	default:
-		c.s.count.detached.Add(1)
-		c.s.log.Warn("client detached", args...)
+		return
 	}
+	c.s.count.detached.Add(1)
+	c.s.log.Warn("client detached", args...)
 }
