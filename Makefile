@@ -46,7 +46,7 @@ vet:
 	go tool staticcheck -tags explore ./...
 
 race:
-	go test -race -tags invariants -timeout 20m $$(go list ./... | grep -v '/interop$$')
+	go test -race -tags invariants -count=1 -timeout 20m $$(go list ./... | grep -v '/interop$$')
 
 # Power cuts of pools that run in one goroutine, where the race detector, which
 # takes most of the time, has nothing to find: at random, and after every

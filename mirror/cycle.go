@@ -58,7 +58,7 @@ func (m *Mirror) Cycle() error {
 	c := &m.cycle
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.closed.Load() || m.policy == Never || !m.mayClear() {
+	if m.closed.Load() || m.policy == Never || !m.full() && !mutant.On(mutant.ClearedWhileAway) {
 		return nil
 	}
 	if m.policy == Idle || mutant.On(mutant.RegionClearedIdle) {
@@ -120,12 +120,13 @@ func (m *Mirror) settleRegions(candidates []run) error {
 		}
 		return err
 	}
-	m.regions.settle(candidates, m.mayClear)
+	full := m.full
+	if mutant.On(mutant.ClearedWhileAway) {
+		full = func() bool { return true }
+	}
+	m.regions.settle(candidates, full)
 	return m.syncLog()
 }
-
-// mayClear says whether bits may be cleared: no leg is away.
-func (m *Mirror) mayClear() bool { return m.full() || mutant.On(mutant.ClearedWhileAway) }
 
 // byteRange returns the part of the data area that regions stand for.
 func (m *Mirror) byteRange(c run) (off, n int64) {

@@ -35,18 +35,23 @@ func (m *Mirror) Attach(given Leg, force bool) error {
 			return err
 		}
 		l := f.leg()
-		bits := make([]uint64, len(m.regions.want))
-		l.readLog(&m.geo, bits)
-		if !force {
-			// No bit was cleared since the leg failed. Only what it wrote
-			// without the others its own log alone knows.
-			clear(bits)
-		}
-		if mutant.On(mutant.RegionLogIgnored) {
-			m.regions.setAll(bits)
-		}
-		return m.letIn("attach", i, l, bits, own)
+		return m.letIn("attach", i, l, m.wroteAlone(l, force), own)
 	})
+}
+
+// wroteAlone returns the regions that a returning leg may have written without the
+// others, which its own log alone knows: none, unless it is forced. What it missed is
+// known, for no bit was cleared since it failed.
+func (m *Mirror) wroteAlone(l *leg, force bool) []uint64 {
+	bits := make([]uint64, len(m.regions.want))
+	l.readLog(&m.geo, bits)
+	if !force {
+		clear(bits)
+	}
+	if mutant.On(mutant.RegionLogIgnored) {
+		m.regions.setAll(bits)
+	}
+	return bits
 }
 
 // Add makes a device a further leg of the pool, which is then filled.
