@@ -45,6 +45,7 @@ vet:
 	go tool staticcheck -tags invariants ./...
 	go tool staticcheck -tags explore ./...
 
+# -count=1: some tests build programs, and the cache of results does not know from what.
 race:
 	go test -race -tags invariants -count=1 -timeout 20m $$(go list ./... | grep -v '/interop$$')
 

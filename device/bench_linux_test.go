@@ -10,7 +10,7 @@ import (
 // benchmark4k reads or writes 4 KiB blocks in a fixed scattered order over d.
 func benchmark4k(b *testing.B, d device.Device, one func(p []byte, off int64) (int, error)) {
 	const block = 4096
-	p := aligned(block)
+	p := device.Aligned(block)
 	blocks := d.Size() / block
 	b.SetBytes(block)
 	b.ReportAllocs()
@@ -57,7 +57,7 @@ func BenchmarkWriteAndFlush(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	p := aligned(block)
+	p := device.Aligned(block)
 	turn := func(d device.Device, at int64) error {
 		_, err := d.WriteAt(p, at)
 		return errors.Join(err, d.Flush())

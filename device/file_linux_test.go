@@ -78,7 +78,7 @@ func TestBufferedAndDirectWritesOfOnePage(t *testing.T) {
 // rewriteSector writes a sector many times, directly where the device allows it,
 // and reads each back.
 func rewriteSector(t *testing.T, f *device.File, off int64) {
-	p, got := aligned(512), aligned(512)
+	p, got := device.Aligned(512), device.Aligned(512)
 	for i := range 1000 {
 		for j := range p {
 			p[j] = byte(i)
@@ -142,7 +142,7 @@ func TestReadOnlyRefusesChanges(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := f.ReadAt(aligned(4096), 0); err != nil {
+	if _, err := f.ReadAt(device.Aligned(4096), 0); err != nil {
 		t.Error(err)
 	}
 	if err := f.Flush(); err != nil {
@@ -171,7 +171,7 @@ func TestTruncatedFileIsAnError(t *testing.T) {
 		if err := os.Truncate(path, 6000); err != nil {
 			t.Fatal(err)
 		}
-		done, err := f.ReadAt(aligned(n), 8192-int64(n))
+		done, err := f.ReadAt(device.Aligned(n), 8192-int64(n))
 		if !errors.Is(err, device.ErrIO) || done == n {
 			t.Errorf("read of %d bytes past the end: %d, %v", n, done, err)
 		}

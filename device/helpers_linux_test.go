@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"holdfast.dev/holdfast/device"
 )
@@ -84,11 +83,4 @@ func allocated(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	return st.Blocks * 512
-}
-
-// aligned returns n bytes of memory that suit direct I/O.
-func aligned(n int) []byte {
-	p := make([]byte, n+4096)
-	skip := -int(uintptr(unsafe.Pointer(&p[0]))) & 4095
-	return p[skip : skip+n]
 }

@@ -41,7 +41,8 @@ func (m *Mirror) Attach(given Leg, force bool) error {
 
 // wroteAlone returns the regions that a returning leg may have written without the
 // others, which its own log alone knows: none, unless it is forced. What it missed is
-// known, for no bit was cleared since it failed.
+// known, for no bit was cleared since it failed. The log is read in any case, for its
+// sequence numbers.
 func (m *Mirror) wroteAlone(l *leg, force bool) []uint64 {
 	bits := make([]uint64, len(m.regions.want))
 	l.readLog(&m.geo, bits)

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"holdfast.dev/holdfast/device"
@@ -30,7 +29,7 @@ func BenchmarkPaired(b *testing.B) {
 				if watched {
 					d = deadline.New(d, deadline.Options{})
 				}
-				if _, err := d.WriteAt(aligned(size), 0); err != nil { // so that no read meets a hole
+				if _, err := d.WriteAt(device.Aligned(size), 0); err != nil { // so that no read meets a hole
 					b.Fatal(err)
 				}
 				name := fmt.Sprintf("%s/%dKiB/watched=%v", under.name, n>>10, watched)
@@ -50,14 +49,14 @@ func BenchmarkPaired(b *testing.B) {
 // slept, or was made to wait.
 func BenchmarkScattered(b *testing.B) {
 	const size, block, count = 64 << 20, 4 << 10, 32
-	mem := aligned(count * block)
+	mem := device.Aligned(count * block)
 	parts := make([]device.Part, count)
 	for _, watched := range []bool{false, true} {
 		d := file(b, size)
 		if watched {
 			d = deadline.New(d, deadline.Options{})
 		}
-		if _, err := d.WriteAt(aligned(size), 0); err != nil { // so that no write meets a hole
+		if _, err := d.WriteAt(device.Aligned(size), 0); err != nil { // so that no write meets a hole
 			b.Fatal(err)
 		}
 		alone := func() error {
@@ -112,7 +111,7 @@ func usage(b *testing.B) (u unix.Rusage) {
 
 // benchmark transfers n bytes at a time in a fixed scattered order.
 func benchmark(b *testing.B, n, size int, one func(p []byte, off int64) (int, error)) {
-	p := aligned(n)
+	p := device.Aligned(n)
 	b.SetBytes(int64(n))
 	b.ReportAllocs()
 	at := 0
@@ -130,7 +129,7 @@ func benchmarkDepth(b *testing.B, n, size int, one func(p []byte, off int64) (in
 	b.SetParallelism(max(16/runtime.GOMAXPROCS(0), 1))
 	var at atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
-		p := aligned(n)
+		p := device.Aligned(n)
 		for pb.Next() {
 			if _, err := one(p, at.Add(7919)%int64(size/n)*int64(n)); err != nil {
 				b.Error(err)
@@ -150,11 +149,4 @@ func file(b *testing.B, size int64) device.Device {
 		b.Fatal(err)
 	}
 	return f
-}
-
-// aligned returns n bytes of memory that suit direct I/O.
-func aligned(n int) []byte {
-	p := make([]byte, n+4096)
-	skip := -int(uintptr(unsafe.Pointer(&p[0]))) & 4095
-	return p[skip : skip+n]
 }

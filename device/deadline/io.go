@@ -4,7 +4,7 @@ import "holdfast.dev/holdfast/device"
 
 // pageSize is the alignment in bytes at which long transfers are cut, as far as
 // they have any: no sector is torn by it, and direct I/O stays direct.
-const pageSize = 4096
+const pageSize = device.DirectAlign
 
 // ReadAt reads len(p) bytes at off.
 func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.transfer(opRead, p, off) }

@@ -17,11 +17,6 @@ type model struct {
 	want []byte
 }
 
-// errShort is a transfer that returned no error but only so many bytes.
-type errShort int
-
-func (e errShort) Error() string { return fmt.Sprintf("no error, but only %d bytes", int(e)) }
-
 // newModel takes the device's content for granted, whatever it is.
 func newModel(t *testing.T, d device.Device) *model {
 	t.Helper()
@@ -186,3 +181,8 @@ func pieces(r *rand.Rand, p []byte) [][]byte {
 	}
 	return bufs
 }
+
+// errShort is a transfer that returned no error but only so many bytes.
+type errShort int
+
+func (e errShort) Error() string { return fmt.Sprintf("no error, but only %d bytes", int(e)) }

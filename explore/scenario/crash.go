@@ -76,7 +76,7 @@ func (h *house) crashAnd(look func()) {
 		h.x.Note("the power is back; what was not flushed: %s", remains(how))
 		err := h.open()
 		if err == nil && h.mirror != nil {
-			err = h.recover()
+			h.recover()
 		}
 		if h.faulted && errors.Is(err, mirror.ErrMissing) {
 			// A leg that fails while the pool is opened may have to be done without, and
@@ -133,16 +133,15 @@ func (h *house) abandon() {
 
 // recover makes the legs equal after a crash, which has to do with no region that was
 // never written to.
-func (h *house) recover() error {
+func (h *house) recover() {
 	left := h.mirror.Status().Resync.RegionsLeft
 	if most := h.regionsTouched(); left > most {
 		h.x.Fail("H4: %d regions await resync, and %d were ever written to", left, most)
 	}
-	err := h.resync()
+	h.resync()
 	if read := h.mirror.Status().Resync.BytesRead; int64(read) > left*regionSize*int64(len(h.disks)) {
 		h.x.Fail("H4: resync has read %d bytes for %d regions on %d legs", read, left, len(h.disks))
 	}
-	return err
 }
 
 // regionsTouched is how many regions anything was ever written to, as far as that can
@@ -154,10 +153,9 @@ func (h *house) regionsTouched() int64 {
 	return int64(h.touched(regionSize / device.SectorSize))
 }
 
-func (h *house) resync() error {
+func (h *house) resync() {
 	for h.mirror.ResyncStep() {
 	}
-	return nil
 }
 
 // readAll compares what is read with what survived.

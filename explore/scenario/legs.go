@@ -19,7 +19,7 @@ func (h *house) cycle() {
 // resyncAll makes the legs equal where they may differ.
 func (h *house) resyncAll() {
 	h.x.Note("resyncs")
-	h.failed("resync", h.resync())
+	h.resync()
 	h.x.Note("  resynced")
 }
 
@@ -78,6 +78,6 @@ func (h *house) attachFailed() {
 				h.failed("to attach", h.mirror.Attach(mirror.Leg{Name: l.Name}, false))
 			}
 		}
-		h.failed("resync", h.resync())
+		h.resync()
 	})
 }
